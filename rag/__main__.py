@@ -1,0 +1,384 @@
+"""The command line: `python -m rag` or `rolewise`. Data on stdout, progress and errors on stderr.
+
+Exit 0 done, 1 an expected failure with one line that names the remedy, 2 wrong usage. Each command imports what it needs
+when it runs, so that `--help` is at once there and `search` loads no generator.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rag import __version__
+from rag.errors import RolewiseError
+
+if TYPE_CHECKING:
+    from rag.answering import Engine
+    from rag.settings import Settings
+    from rag.types import Answer, ScoredPassage
+
+GENERATORS = click.Choice(["extractive", "local", "hosted"])
+generator_option = click.option("--generator", type=GENERATORS, help="Who writes the answer [default: local].")
+role_option = click.option("--role", help="Only documents about this role.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rolewise")
+@click.option("--home", type=click.Path(file_okay=False, path_type=Path), help="Folder for everything that is written.")
+@click.pass_context
+def cli(context: click.Context, home: Path | None) -> None:
+    """Questions answered from documents, every sentence with a quotation from the source."""
+    context.obj = home
+
+
+def settings_of(context: click.Context, **given: Any) -> Settings:
+    from rag.settings import load_settings
+
+    return load_settings(home=context.obj, **given)
+
+
+def engine_of(context: click.Context, **given: Any) -> Engine:
+    from rag.wiring import open_engine
+
+    return open_engine(settings_of(context, **given))
+
+
+@cli.group()
+def index() -> None:
+    """Build index versions and look after them."""
+
+
+@index.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.pass_context
+def build(context: click.Context, paths: tuple[Path, ...]) -> None:
+    """Index the documents under PATHS [default: index/sources]."""
+    from rag.wiring import build_index
+
+    report, skipped = build_index(settings_of(context), paths, progress=_Bars())
+    click.echo(f"version    {report.version}{' (was there already)' if report.was_there else ''}")
+    for name in ("documents", "sections", "passages", "tokens"):
+        click.echo(f"{name:<10} {getattr(report, name):,}")
+    if report.cut:
+        click.echo(f"cut        {report.cut:,} sentences longer than the embedder reads were split")
+    click.echo(f"skipped    {len(skipped):,}")
+    for one in skipped:
+        click.echo(f"  {one.source}: {one.reason}")
+
+
+@index.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@click.pass_context
+def register(context: click.Context, folder: Path | None) -> None:
+    """Write FOLDER's sources.toml anew: which documents it holds, and their bytes."""
+    from rag.reading import register_sources
+    from rag.wiring import sources_of
+
+    click.echo(register_sources(folder or sources_of(settings_of(context))))
+
+
+@index.command(name="list")
+@click.pass_context
+def list_(context: click.Context) -> None:
+    """Print the index versions, oldest first; the current one has a star."""
+    from rag.indexing import current, read_manifest, versions
+
+    folder = settings_of(context).build
+    in_use = current(folder)
+    for version in versions(folder):
+        counts = read_manifest(folder, version)["counts"]
+        size = sum(path.stat().st_size for path in (folder / version).rglob("*") if path.is_file())
+        star = "*" if version == in_use else " "
+        click.echo(f"{star} {version}  {counts['documents']:>6,} documents  {counts['passages']:>8,} passages  {_bytes(size)}")
+
+
+@index.command()
+@click.argument("document")
+@click.option("--version", help="Of this index version [default: the current one].")
+@click.pass_context
+def text(context: click.Context, document: str, version: str | None) -> None:
+    """Print DOCUMENT as stored: the text that the offsets of quotations speak of."""
+    from rag.errors import SourceError
+    from rag.indexing import read_texts
+
+    documents = {one.id: one for one in read_texts(settings_of(context).build, version)}
+    if document not in documents:
+        raise SourceError(f"no document is called {document!r}. Documents: {', '.join(documents)}.")
+    sys.stdout.write(documents[document].text)
+
+
+@index.command()
+@click.argument("version", required=False)
+@click.pass_context
+def verify(context: click.Context, version: str | None) -> None:
+    """Check every file of VERSION against its manifest [default: the current one]."""
+    from rag.errors import IndexDamaged
+    from rag.indexing import BUILD_COMMAND, current, faults
+
+    folder = settings_of(context).build
+    version = version or current(folder)
+    if found := faults(folder / version):
+        raise IndexDamaged(f"{'; '.join(found)}. Build the index again: {BUILD_COMMAND}")
+    click.echo(f"{version} is sound")
+
+
+@index.command()
+@click.argument("version", required=False)
+@click.pass_context
+def rollback(context: click.Context, version: str | None) -> None:
+    """Switch to VERSION [default: the one written before the current one]."""
+    from rag.errors import IndexMissing
+    from rag.indexing import current, switch, versions
+
+    folder = settings_of(context).build
+    in_use = current(folder)
+    older = [one for one in versions(folder) if one != in_use or one == version]
+    if version is None:
+        known = versions(folder)
+        older = known[: known.index(in_use)] if in_use in known else known
+        if not older:
+            raise IndexMissing(f"there is no version before {in_use}. See: python -m rag index list")
+        version = older[-1]
+    switch(folder, version)
+    click.echo(f"{in_use} -> {version}")
+
+
+@index.command()
+@click.option("--keep", default=2, show_default=True, type=click.IntRange(min=0), help="Versions kept beside the current.")
+@click.pass_context
+def prune(context: click.Context, keep: int) -> None:
+    """Delete old index versions."""
+    from rag.indexing import prune as prune_versions
+
+    for version in prune_versions(settings_of(context).build, keep):
+        click.echo(f"deleted {version}")
+
+
+@cli.command()
+@click.argument("question")
+@click.option("-k", type=click.IntRange(1, 100), help="How many passages [default: 5].")
+@role_option
+@json_option
+@click.pass_context
+def search(context: click.Context, question: str, k: int | None, role: str | None, as_json: bool) -> None:
+    """Print the passages nearest to QUESTION. No generator is loaded."""
+    from rag.record import passage_record
+
+    engine = engine_of(context)
+    found = engine.search(question, k=k, role=role)
+    if as_json:
+        record = {
+            "question": question,
+            "passages": [passage_record(one) for one in found],
+            "index": {"version": engine.version.info.version, "embedder": engine.version.info.embedder},
+        }
+        click.echo(json.dumps(record, ensure_ascii=False))
+    else:
+        for number, one in enumerate(found, start=1):
+            click.echo(_as_text(number, one))
+
+
+@cli.command()
+@click.argument("question")
+@generator_option
+@role_option
+@json_option
+@click.pass_context
+def ask(context: click.Context, question: str, generator: str | None, role: str | None, as_json: bool) -> None:
+    """Answer QUESTION with quotations."""
+    from rag.record import answer_record
+    from rag.types import Finished, Token
+
+    engine = engine_of(context, generator=generator)
+    for event in engine.stream_answer(question, role=role):
+        if isinstance(event, Token) and not as_json:
+            click.echo(event.text, nl=False)
+        elif isinstance(event, Finished) and as_json:
+            click.echo(json.dumps(answer_record(event.answer), ensure_ascii=False))
+        elif isinstance(event, Finished):
+            click.echo(_below(event.answer))
+
+
+@cli.command()
+@click.argument("questions", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Answers, JSONL.")
+@generator_option
+@click.pass_context
+def batch(context: click.Context, questions: Path, output: Path, generator: str | None) -> None:
+    """Answer every row of QUESTIONS (JSONL: id, question, history, role). A second run goes on where one stopped."""
+    from tqdm import tqdm
+
+    rows = questions.read_text(encoding="utf-8").splitlines()
+    rows = [row for row in rows if row.strip()]
+    done = _answered(output, rows)
+    engine = engine_of(context, generator=generator)
+    with output.open("a", encoding="utf-8") as file:
+        for row in tqdm(rows[done:], initial=done, total=len(rows), unit="question", file=sys.stderr):
+            file.write(json.dumps(_answer_row(engine, row), ensure_ascii=False) + "\n")
+            file.flush()
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free port.")
+@generator_option
+@click.option("--open/--no-open", "open_browser", default=False, help="Open the page in a browser.")
+@click.pass_context
+def serve(context: click.Context, host: str, port: int, generator: str | None, open_browser: bool) -> None:
+    """Open the chat in the browser."""
+    from rag.wiring import PROJECT
+
+    sys.path.insert(0, str(PROJECT))  # app.py lies beside the package
+    from app import launch
+
+    launch(settings_of(context, generator=generator), host=host, port=port, open_browser=open_browser)
+
+
+@cli.group()
+def models() -> None:
+    """Pull models and see which are there."""
+
+
+@models.command(name="list")
+def models_list() -> None:
+    """Print the models that can be pulled by name."""
+    from rag.models import listing
+
+    for row in listing():
+        state = f"pulled: {row.path}" if row.pulled else f"python -m rag models pull {row.name}"
+        click.echo(f"{row.name:<20} {row.what:<10} {_bytes(row.size):>9}  {row.licence:<10}  {state}")
+
+
+@models.command()
+@click.argument("name")
+def pull(name: str) -> None:
+    """Fetch the model NAME, check its hash and keep it in the user's cache folder."""
+    from rag.models import pull as pull_model
+
+    click.echo(pull_model(name))
+
+
+def _answered(output: Path, rows: list[str]) -> int:
+    """How many rows `output` holds already. A last line that was cut short is removed."""
+    from rag.errors import SettingsError
+
+    if not output.exists():
+        return 0
+    whole, _, cut = output.read_text(encoding="utf-8").rpartition("\n")
+    if cut:
+        output.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
+    answers = [json.loads(line) for line in whole.splitlines() if line]
+    asked = [row.get("question") for row in map(_parsed, rows)]
+    if [answer.get("question") for answer in answers] != asked[: len(answers)]:
+        raise SettingsError(f"{output} holds answers to other questions. Name another file, or remove it.")
+    return len(answers)
+
+
+def _parsed(row: str) -> dict[str, Any]:
+    try:
+        value = json.loads(row)
+    except ValueError:
+        return {"question": ""}
+    return value if isinstance(value, dict) else {"question": ""}
+
+
+def _answer_row(engine: Engine, row: str) -> dict[str, Any]:
+    from rag.errors import SettingsError
+    from rag.record import answer_record, error_record
+    from rag.types import Message
+
+    parsed = _parsed(row)
+    try:
+        question = parsed.get("question")
+        if not isinstance(question, str):
+            raise SettingsError("the row has no question. Write {\"question\": \"…\"}.")  # noqa: TRY301
+        history: list[Message] = [Message(turn["role"], turn["content"]) for turn in parsed.get("history") or ()]
+        answer = engine.ask(question, history=history, role=parsed.get("role"))
+    except RolewiseError as error:
+        return error_record(parsed, str(error))
+    except (KeyError, TypeError, AttributeError) as error:
+        return error_record(parsed, f"the row cannot be read: {error!r}")
+    return answer_record(answer, id=parsed.get("id"))
+
+
+def _as_text(number: int, scored: ScoredPassage) -> str:
+    passage = scored.passage
+    stages = "  ".join(f"{stage} #{rank} ({scored.scores[stage]:.3f})" for stage, rank in scored.ranks.items())
+    head = click.style(f"{number}. {passage.trail}", bold=True)
+    facts = click.style(f"   {passage.id}  score {scored.score:.4f}  {stages}", dim=True)
+    body = "\n".join(f"   {line}" for line in passage.text.splitlines())
+    return f"{head}\n{facts}\n{body}\n"
+
+
+def _below(answer: Answer) -> str:
+    """What stands below an answer in the terminal: its quotations, what was struck, and who wrote it."""
+    lines = [answer.text] if answer.status == "not_found" else [""]
+    for citation in answer.citations:
+        lines += [
+            "",
+            click.style(f"[{citation.marker}] {citation.passage.trail}", bold=True),
+            f"    “{citation.quote}”",
+            click.style(f"    {citation.passage.document}:{citation.start}-{citation.end}", dim=True),
+        ]
+    if answer.status == "not_found" and answer.passages:
+        lines += ["", "Nearest in the documents:", *(f"  {one.passage.trail}" for one in answer.passages[:3])]
+    if answer.struck:
+        lines += ["", "Struck from the draft:", *(f"  {one.sentence} ({one.reason})" for one in answer.struck)]
+    total = answer.timings_ms.get("total", 0) / 1000
+    who = answer.generator.name if answer.generator.name == answer.generator.model else (
+        f"{answer.generator.name} ({answer.generator.model})"
+    )
+    lines += ["", click.style(f"{who}, index {answer.index.version}, {total:.1f} s", dim=True)]
+    if answer.notice:
+        lines.append(answer.notice)
+    return "\n".join(lines)
+
+
+class _Bars:
+    """Draws a progress bar for each stage that reports."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if stage != self._stage:
+            self._stage = stage
+            self._bar = tqdm(total=total, desc=stage, file=sys.stderr, unit="")
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def main() -> None:
+    """Runs the command line and turns expected failures into one line and exit status 1."""
+    logging.basicConfig(level=os.environ.get("ROLEWISE_LOG", "ERROR").upper(), format="%(message)s", stream=sys.stderr)
+    try:
+        cli(prog_name="rolewise" if Path(sys.argv[0]).name == "rolewise" else "python -m rag", standalone_mode=True)
+    except RolewiseError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"error: {error.filename or ''} {error.strerror or error}. Check that path and the space on disk.", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""A question becomes an answer: retrieve, choose evidence, let a generator draft, show what its quotations bear.
+
+One path serves every front door. Retrieval always runs. Text is given out sentence by sentence, each after its check;
+what fails the check is listed as struck. If a draft leaves nothing, the evidence itself is the answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from rag.answerability import NOT_FOUND, bears_on
+from rag.citations import DraftReader, DraftSentence
+from rag.errors import GeneratorError, ModelError, SettingsError
+from rag.evidence import EvidenceFinder
+from rag.indexing import IndexVersion
+from rag.packing import Packed, pack
+from rag.prompts import Prompt
+from rag.protocols import Generator, Retriever
+from rag.types import (
+    Answer,
+    Citation,
+    Event,
+    Evidence,
+    Finished,
+    Message,
+    Retrieved,
+    ScoredPassage,
+    Struck,
+    Token,
+)
+from rag.verification import verify
+
+logger = logging.getLogger(__name__)
+
+EXTRACTIVE = "extractive"
+LONGEST_QUESTION = 4000
+"""Characters; a question is not a document."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Everything an answer needs, opened once. `generator_named` loads a generator when it is first asked for."""
+
+    version: IndexVersion
+    retriever: Retriever
+    evidence: EvidenceFinder
+    generator_named: Callable[[str], Generator]
+    system_prompt: Prompt
+    question_prompt: Prompt
+    passages: int = 5
+    evidence_limit: int = 8
+    answer_tokens: int = 320
+    generator: str = EXTRACTIVE
+
+    @property
+    def roles(self) -> list[str]:
+        return self.version.roles.names
+
+    def search(self, question: str, *, k: int | None = None, role: str | None = None) -> list[ScoredPassage]:
+        """The best passages, best first: of the given role, else of the roles the question names, else of all."""
+        question = checked(question)
+        roles = [self.version.roles.resolve(role)] if role else self.version.roles.find(question)
+        return self.retriever.retrieve(question, k or self.passages, roles)
+
+    def ask(self, question: str, **options: str | Sequence[Message] | None) -> Answer:
+        """The finished answer, for callers that do not show it as it grows. Options as of `stream_answer`."""
+        finished = [event for event in self.stream_answer(question, **options) if isinstance(event, Finished)]  # type: ignore[arg-type]
+        return finished[-1].answer
+
+    def stream_answer(
+        self,
+        question: str,
+        *,
+        history: Sequence[Message] = (),  # noqa: ARG002
+        role: str | None = None,
+        generator: str | None = None,
+    ) -> Iterator[Event]:
+        """Retrieved, then Tokens, then Finished. Raises SettingsError for a question or role that cannot be used.
+
+        A generator that is not there or fails is replaced by the extractive one, and the answer's notice says so.
+        """
+        clock = _Clock()
+        question = checked(question)
+        passages = self.search(question, role=role)
+        clock.mark("retrieve")
+        yield Retrieved(tuple(passages))
+        draft = _Draft(self, question, tuple(passages), clock)
+        if not bears_on(passages):
+            yield Finished(draft.not_found())
+            return
+        evidence = self.evidence.find(question, passages, self.evidence_limit)
+        clock.mark("evidence")
+        for name in dict.fromkeys([generator or self.generator, EXTRACTIVE]):
+            try:
+                for text in draft.write(self.generator_named(name), evidence):
+                    yield Token(text)
+                break
+            except (GeneratorError, ModelError) as error:
+                if name == EXTRACTIVE:
+                    raise
+                logger.warning("%s; answering with the extractive generator", error)
+                draft.note(f"The {name} generator could not answer ({error}) The sentences are the documents' own.")
+        if not draft.citations:
+            for text in draft.write(self.generator_named(EXTRACTIVE), evidence):
+                yield Token(text)
+        yield Finished(draft.finished())
+
+
+def checked(question: str) -> str:
+    """The question without white space around it. Raises SettingsError if it is empty or too long."""
+    question = question.strip()
+    if not question:
+        raise SettingsError("the question is empty. Ask something about the documents.")
+    if len(question) > LONGEST_QUESTION:
+        raise SettingsError(f"the question has {len(question):,} characters; at most {LONGEST_QUESTION:,} are read.")
+    return question
+
+
+@dataclass
+class _Draft:
+    """An answer while it is written."""
+
+    engine: Engine
+    question: str
+    passages: tuple[ScoredPassage, ...]
+    clock: _Clock
+    citations: list[Citation] = field(default_factory=list)
+    struck: list[Struck] = field(default_factory=list)
+    text: str = ""
+    notice: str = ""
+    prompt_sha256: str = ""
+    writer: Generator | None = None
+
+    def note(self, notice: str) -> None:
+        self.notice = f"{self.notice} {notice}".strip()
+
+    def write(self, generator: Generator, evidence: Sequence[Evidence]) -> Iterator[str]:
+        """Lets `generator` draft and gives out each sentence that stands."""
+        self.writer = generator
+        messages, packed = self._messages(generator, evidence)
+        self.prompt_sha256 = hashlib.sha256("\n\n".join(one.content for one in messages).encode()).hexdigest()
+        reader = DraftReader()
+        pieces = generator.stream(messages, packed.evidence, max_tokens=self.engine.answer_tokens)
+        for piece in pieces:
+            self.clock.mark("first_token")
+            for sentence in reader.feed(piece):
+                yield from self._shown(sentence, packed)
+        for sentence in reader.close():
+            yield from self._shown(sentence, packed)
+
+    def _messages(self, generator: Generator, evidence: Sequence[Evidence]) -> tuple[list[Message], Packed]:
+        system = self.engine.system_prompt.fill()
+        around = generator.count(system) + generator.count(self.question) + self.engine.answer_tokens + 64
+        packed = pack(evidence, count=generator.count, budget=generator.context_tokens - around)
+        user = self.engine.question_prompt.fill(notes=packed.notes, question=self.question)
+        return [Message("system", system), Message("user", user)], packed
+
+    def _shown(self, sentence: DraftSentence, packed: Packed) -> Iterator[str]:
+        verdict = verify(sentence, packed.evidence)
+        if verdict.unknown:
+            self.struck.append(Struck(sentence.text, f"{verdict.unknown} of its markers point to no source; removed"))
+        if not verdict.evidence:
+            self.struck.append(Struck(sentence.text, verdict.reason))
+            return
+        markers = " ".join(f"[{self._marker(one)}]" for one in verdict.evidence)
+        added = f"{sentence.text} {markers}"
+        if added in self.text.split("\n"):
+            return  # a small model may say a thing twice
+        added = ("\n" if self.text else "") + added
+        self.text += added
+        self.clock.mark("first_sentence")
+        yield added
+
+    def _marker(self, evidence: Evidence) -> int:
+        """The number of this quotation, a new one on its first use."""
+        start, end = evidence.sentence.start, evidence.sentence.end
+        for citation in self.citations:
+            if (citation.passage.document, citation.start, citation.end) == (evidence.passage.document, start, end):
+                return citation.marker
+        self.citations.append(Citation(len(self.citations) + 1, evidence.passage, evidence.quote, start, end))
+        return len(self.citations)
+
+    def not_found(self) -> Answer:
+        return replace(self.finished(), text=NOT_FOUND, status="not_found")
+
+    def finished(self) -> Answer:
+        self.clock.mark("total")
+        writer = self.writer or self.engine.generator_named(EXTRACTIVE)
+        return Answer(
+            question=self.question,
+            text=self.text or NOT_FOUND,
+            status="answered" if self.citations else "not_found",
+            citations=tuple(self.citations),
+            struck=tuple(self.struck),
+            passages=self.passages,
+            generator=writer.info,
+            index=self.engine.version.info,
+            prompt_sha256=self.prompt_sha256,
+            timings_ms=self.clock.marks,
+            notice=self.notice,
+        )
+
+
+class _Clock:
+    """Milliseconds since the question came, at the first time each mark is passed."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.marks: dict[str, float] = {}
+
+    def mark(self, name: str) -> None:
+        self.marks.setdefault(name, round((time.perf_counter() - self._start) * 1000, 1))

@@ -1,0 +1,79 @@
+"""A draft in pieces becomes sentences with the markers they cite; nothing here judges what they say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rag.chunking import ENTRY, sentence_spans
+
+_BRACKETED = re.compile(r"\s*[\[【]\s*(?:notes?\s+)?(\d{1,3}(?:\s*(?:,|;|and|&)\s*\d{1,3})*)\s*[\]】]", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class DraftSentence:
+    """A sentence without its markers, and the numbers they held, in order and once each."""
+
+    text: str
+    markers: tuple[int, ...]
+
+
+class DraftReader:
+    """Takes a draft piece by piece and gives out each sentence as soon as its markers must be complete."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def feed(self, piece: str) -> list[DraftSentence]:
+        self._rest += piece
+        finished: list[DraftSentence] = []
+        lines = self._rest.split("\n")
+        for line in lines[:-1]:
+            finished += read_line(line)
+        spans = list(_sentences(lines[-1]))
+        if len(spans) > 1:
+            finished += [_read(lines[-1][start:end]) for start, end in spans[:-1]]
+            self._rest = lines[-1][spans[-1][0] :]
+        else:
+            self._rest = lines[-1]
+        return [one for one in finished if one.text]
+
+    def close(self) -> list[DraftSentence]:
+        rest, self._rest = self._rest, ""
+        return read_line(rest)
+
+
+def read_line(line: str) -> list[DraftSentence]:
+    """The sentences of a line of a draft; the mark of a list entry is dropped."""
+    return [one for start, end in _sentences(line) if (one := _read(line[start:end])).text]
+
+
+def _sentences(line: str) -> Iterator[tuple[int, int]]:
+    """Spans of sentences with the markers behind them. A marker that opens a span belongs to the sentence before."""
+    pending: tuple[int, int] | None = None
+    for start, end in sentence_spans(line, 0, len(line)):
+        if pending is not None and line[start] in "[【":
+            marker = _BRACKETED.match(line, start, end)
+            stop = start
+            while marker:
+                stop = marker.end()
+                marker = _BRACKETED.match(line, stop, end)
+            rest = line[stop:end].strip(" .")
+            if not rest:
+                pending = (pending[0], end)
+                continue
+            pending = (pending[0], stop)
+            start = stop + len(line[stop:end]) - len(line[stop:end].lstrip(" ."))
+        if pending is not None:
+            yield pending
+        pending = (start, end)
+    if pending is not None:
+        yield pending
+
+
+def _read(text: str) -> DraftSentence:
+    numbers = [int(number) for match in _BRACKETED.finditer(text) for number in re.findall(r"\d+", match[1])]
+    bare = _BRACKETED.sub("", text).strip()
+    bare = ENTRY.sub("", bare, count=1) if ENTRY.match(bare) else bare
+    return DraftSentence(bare.strip().strip("*").strip(), tuple(dict.fromkeys(numbers)))

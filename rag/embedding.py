@@ -1,0 +1,77 @@
+"""Embeds texts with a sentence-transformers model read from a folder; nothing is ever fetched from here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rag.errors import ModelError
+from rag.protocols import Vectors
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+
+BATCH = 32
+
+
+class SentenceTransformersEmbedder:
+    """Implements protocols.Embedder. The model is loaded when the first text is embedded, counting needs none of it."""
+
+    def __init__(self, folder: Path, *, name: str, sha256: str) -> None:
+        self.name = name
+        self.sha256 = sha256
+        self._folder = folder
+
+    @functools.cached_property
+    def _model(self) -> SentenceTransformer:
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            return SentenceTransformer(str(self._folder), device="cpu", local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"the embedder in {self._folder} cannot be loaded ({' '.join(str(error).split())}). "
+                f"Remove that folder and pull it again: python -m rag models pull {self.name}"
+            ) from error
+
+    @functools.cached_property
+    def _tokenizer(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    @property
+    def dimension(self) -> int:
+        return int(self._model.get_embedding_dimension() or 0)
+
+    @functools.cached_property
+    def max_tokens(self) -> int:
+        import json
+
+        path = self._folder / "sentence_bert_config.json"
+        return int(json.loads(path.read_text(encoding="utf-8"))["max_seq_length"])
+
+    def count(self, text: str) -> int:
+        return len(self._tokenizer.encode(text).ids)
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        return self._embed(texts)
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._embed(texts)
+
+    def _embed(self, texts: Sequence[str]) -> Vectors:
+        if not texts:
+            return np.empty((0, self.dimension), dtype=np.float32)
+        vectors = self._model.encode(
+            list(texts), batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+        )
+        return np.ascontiguousarray(vectors, dtype=np.float32)

@@ -1,0 +1,53 @@
+"""Every failure that a user can mend, each with a message of one line that names the remedy.
+
+    RolewiseError
+    ├── SettingsError      a setting, a row or an argument is wrong
+    ├── SourceError        a document cannot be read
+    ├── VersionError       an index version is missing, damaged or does not match the settings
+    │   ├── IndexMissing
+    │   ├── IndexMismatch
+    │   └── IndexDamaged
+    ├── ModelError         a model is unknown, not pulled, or its file is not the expected one
+    │   └── ModelMissing
+    └── GeneratorError     a generator failed while answering
+"""
+
+
+class RolewiseError(Exception):
+    """Base of all expected failures. `str(error)` is one line for a person."""
+
+
+class SettingsError(RolewiseError):
+    pass
+
+
+class SourceError(RolewiseError):
+    pass
+
+
+class VersionError(RolewiseError):
+    pass
+
+
+class IndexMissing(VersionError):
+    pass
+
+
+class IndexMismatch(VersionError):
+    pass
+
+
+class IndexDamaged(VersionError):
+    pass
+
+
+class ModelError(RolewiseError):
+    pass
+
+
+class ModelMissing(ModelError):
+    pass
+
+
+class GeneratorError(RolewiseError):
+    pass

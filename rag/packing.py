@@ -1,0 +1,35 @@
+"""Evidence becomes numbered notes that fit a budget of tokens: whole notes, dropped from the lowest rank up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rag.types import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The notes as one text, the evidence they number from 1 on, and how many pieces were left out."""
+
+    notes: str
+    evidence: tuple[Evidence, ...]
+    dropped: int
+
+
+def pack(evidence: Sequence[Evidence], *, count: Callable[[str], int], budget: int) -> Packed:
+    """As much of the evidence as `budget` tokens hold, best first. One note is kept even where none fits."""
+    kept = list(evidence)
+    while len(kept) > 1 and count(_notes(kept)) > budget:
+        kept.pop()
+    return Packed(_notes(kept), tuple(kept), len(evidence) - len(kept))
+
+
+def _notes(evidence: Sequence[Evidence]) -> str:
+    return "\n".join(f"[{number}] {label(one)}: {one.quote}" for number, one in enumerate(evidence, start=1))
+
+
+def label(evidence: Evidence) -> str:
+    """Where a quotation stands, on one line: title, headings, and the words that introduce its list."""
+    lead = " ".join(evidence.sentence.lead.split()).rstrip(":")
+    return " ".join(f"{evidence.passage.trail}{' > ' if lead else ''}{lead}".split())

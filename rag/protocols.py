@@ -1,0 +1,105 @@
+"""The seams of the pipeline: what an embedder, an index, a retriever and a generator must do.
+
+Everything above the adapters knows these Protocols and no vendor. `tests/contracts/` holds one suite per Protocol,
+run over every implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rag.types import Evidence, GeneratorInfo, Message, ScoredPassage
+
+Vectors = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+
+class Tokenizer(Protocol):
+    """Counts tokens the way the thing that will read the text does."""
+
+    def count(self, text: str) -> int: ...
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors whose inner product is their cosine similarity."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights, so that an index can tell which bytes made it."""
+        ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Word pieces, special ones included, beyond which a text would be cut."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Word pieces of `text`, special ones included."""
+        ...
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        """(n, dimension) float32, unit rows, row i for text i."""
+        ...
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """(n, dimension) float32, unit rows, row i for text i."""
+        ...
+
+
+class VectorIndex(Protocol):
+    def search(self, queries: Vectors, k: int, rows: Rows | None = None) -> tuple[Vectors, Rows]:
+        """The `k` rows nearest to each query, best first, ties by row.
+
+        `queries` is (n, dimension) float32, unit rows. Returns scores (n, k) float32, higher is nearer, and rows
+        (n, k) int64. With `rows` only those are searched. Where fewer than `k` exist, the rest is -inf and -1.
+        """
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class LexicalIndex(Protocol):
+    def search(self, question: str, k: int, rows: Rows | None = None) -> tuple[Vectors, Rows]:
+        """The up to `k` rows that share words with the question, best first, ties by row.
+
+        Returns scores (m,) float32 and rows (m,) int64 with m <= k; rows that share no word are left out.
+        """
+        ...
+
+
+class Retriever(Protocol):
+    def retrieve(self, question: str, k: int, roles: Sequence[str] = ()) -> list[ScoredPassage]:
+        """The `k` best passages, best first; with `roles` only those of documents about these roles."""
+        ...
+
+
+class Generator(Protocol):
+    """Writes the draft of an answer from numbered evidence."""
+
+    @property
+    def info(self) -> GeneratorInfo: ...
+
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens of `count` prompt and draft may have together."""
+        ...
+
+    def count(self, text: str) -> int: ...
+
+    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Iterator[str]:
+        """Pieces of a draft that cites the evidence as [1], [2], … in the order given.
+
+        A model reads `messages`, which already contain the evidence; a generator without a model uses `evidence`
+        itself. Closing the iterator stops the work. Raises GeneratorError if no draft can be had.
+        """
+        ...

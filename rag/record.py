@@ -1,0 +1,76 @@
+"""What every surface says: answers and passages as JSON objects of one documented shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rag.types import Answer, Citation, ScoredPassage
+
+
+def answer_record(answer: Answer, *, id: str | None = None) -> dict[str, Any]:  # noqa: A002 - the record's own word
+    """The answer record. `quote` is the document's stored text from `start` to `end`; times are in milliseconds."""
+    record: dict[str, Any] = {} if id is None else {"id": id}
+    return record | {
+        "question": answer.question,
+        "status": answer.status,
+        "answer": answer.text,
+        "citations": [_citation(citation) for citation in answer.citations],
+        "struck": [{"sentence": one.sentence, "reason": one.reason} for one in answer.struck],
+        "passages": [passage_record(scored) for scored in answer.passages],
+        "generator": {
+            "name": answer.generator.name,
+            "model": answer.generator.model,
+            "sha256": answer.generator.sha256,
+        },
+        "index": {"version": answer.index.version, "embedder": answer.index.embedder},
+        "prompt_sha256": answer.prompt_sha256,
+        "notice": answer.notice,
+        "timings_ms": dict(answer.timings_ms),
+    }
+
+
+def passage_record(scored: ScoredPassage) -> dict[str, Any]:
+    """A retrieved passage with its fused score, and its rank (from 1) and raw score in each stage that found it."""
+    passage = scored.passage
+    return {
+        "id": passage.id,
+        "document": passage.document,
+        "title": passage.title,
+        "role": passage.role,
+        "section": list(passage.section),
+        "text": passage.text,
+        "start": passage.start,
+        "end": passage.end,
+        "score": scored.score,
+        "ranks": dict(scored.ranks),
+        "scores": dict(scored.scores),
+    }
+
+
+def error_record(row: dict[str, Any], message: str) -> dict[str, Any]:
+    """The record of a question that could not be answered, and why."""
+    record: dict[str, Any] = {"id": row["id"]} if "id" in row else {}
+    return record | {
+        "question": row.get("question", ""),
+        "status": "error",
+        "answer": "",
+        "error": message,
+        "citations": [],
+        "struck": [],
+        "passages": [],
+    }
+
+
+def _citation(citation: Citation) -> dict[str, Any]:
+    passage = citation.passage
+    return {
+        "marker": citation.marker,
+        "document": passage.document,
+        "title": passage.title,
+        "role": passage.role,
+        "section": list(passage.section),
+        "passage": passage.id,
+        "quote": citation.quote,
+        "start": citation.start,
+        "end": citation.end,
+    }

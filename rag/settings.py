@@ -1,0 +1,96 @@
+"""What a user can set, read once from `rolewise.toml` in the home folder and from the environment.
+
+A value is taken from the command line, else from `ROLEWISE_<NAME>` in the environment, else from the file, else from
+the default below. An unknown name in the file is an error, so that a typing error cannot pass for a setting.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from rag.errors import SettingsError
+
+SETTINGS_FILE = "rolewise.toml"
+GeneratorName = Literal["extractive", "local", "hosted"]
+
+
+class Settings(BaseSettings):
+    """All settings, validated and frozen. Sizes are in tokens, times in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="ROLEWISE_", env_ignore_empty=True, extra="forbid", frozen=True)
+
+    home: Path = Path()
+
+    embedder: str = "all-MiniLM-L6-v2"
+    passage_tokens: int = Field(default=200, ge=32)
+    """Word pieces of a passage's own text. The embedder's limit, less the heading trail, applies as well."""
+
+    passages: int = Field(default=5, ge=1, le=100)
+    candidates: int = Field(default=50, ge=1)
+    """How many passages each of the two searches hands to the fusion."""
+    rrf_k: int = Field(default=60, ge=1)
+    """The constant of reciprocal rank fusion; 60 is the value of its authors (Cormack et al., SIGIR 2009)."""
+    evidence: int = Field(default=8, ge=1, le=50)
+    """How many sentences a model is given to write from."""
+
+    generator: GeneratorName = "local"
+    model: str = "qwen2.5-coder-1.5b"
+    """Name of a model that `models list` shows, or path of a .gguf file."""
+    threads: int = Field(default=0, ge=0)
+    """Threads of the local model; 0 takes one for each core."""
+    context_tokens: int = Field(default=4096, ge=512)
+    answer_tokens: int = Field(default=320, ge=16)
+
+    hosted_url: str = ""
+    hosted_model: str = ""
+    hosted_key: SecretStr = SecretStr("")
+    hosted_timeout: float = Field(default=60.0, gt=0)
+    hosted_retries: int = Field(default=3, ge=0, le=10)
+    hosted_context_tokens: int = Field(default=8192, ge=512)
+
+    @property
+    def build(self) -> Path:
+        return self.home / "index" / "build"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = init_settings().get("home") or env_settings().get("home") or Path()
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(home) / SETTINGS_FILE)
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings with the values of the command line (`given`, None meaning not given) put over all others.
+
+    Raises SettingsError that names each wrong value and where it is set.
+    """
+    values = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings(**values)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{SETTINGS_FILE} is not valid TOML: {error}. Mend that line or remove the file.") from error
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors(include_input=False, include_url=False):
+        name = str(fault["loc"][0]) if fault["loc"] else "?"
+        if fault["type"] == "extra_forbidden":
+            known = ", ".join(sorted(Settings.model_fields))
+            faults.append(f"unknown setting {name!r} (known: {known})")
+        else:
+            faults.append(f"setting {name!r}: {fault['msg']}")
+    return f"{'; '.join(faults)}. Set it in {SETTINGS_FILE}, as ROLEWISE_<NAME>, or on the command line."

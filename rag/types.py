@@ -1,0 +1,180 @@
+"""The frozen values that travel through the pipeline.
+
+Offsets are half-open character offsets into the text of a document as stored in an index version, so
+`document.text[start:end]` is what they speak of. Ids are functions of content: no clock, host name or random
+number is part of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Status = Literal["answered", "partial", "not_found", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A stretch of a document under one heading; `path` is the trail of headings that leads to it."""
+
+    path: tuple[str, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text that was read. `aliases` are other names of its role; `sha256` is that of the file's bytes."""
+
+    id: str
+    title: str
+    role: str | None
+    text: str
+    sections: tuple[Section, ...]
+    source: str
+    sha256: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The smallest stretch that can be quoted: a sentence, a list entry or a row of a table.
+
+    `lead` is the line that introduces the list or table it belongs to ("" if none).
+    """
+
+    start: int
+    end: int
+    text: str
+    lead: str = ""
+    is_entry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A contiguous run of whole sentences of one section: what is embedded and retrieved."""
+
+    document: str
+    title: str
+    role: str | None
+    section: tuple[str, ...]
+    start: int
+    end: int
+    text: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.document}:{self.start}-{self.end}"
+
+    @property
+    def trail(self) -> str:
+        """Title and headings, as they are put before the text when it is embedded."""
+        return " > ".join((self.title, *self.section))
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPassage:
+    """A passage with its fused score, and its rank (from 1) and raw score in each stage that found it."""
+
+    passage: Passage
+    score: float
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A sentence chosen for a question, with the passage it stands in. Higher scores are nearer."""
+
+    passage: Passage
+    sentence: Sentence
+    score: float
+
+    @property
+    def quote(self) -> str:
+        return self.sentence.text
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Marker `[marker]` of an answer stands for `quote`, which is the document's text from `start` to `end`."""
+
+    marker: int
+    passage: Passage
+    quote: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """A sentence of a draft that is not shown as said, and why."""
+
+    sentence: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorInfo:
+    """Which generator wrote an answer. `sha256` is that of the model file, None where there is no file."""
+
+    name: str
+    model: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    version: str
+    embedder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer and all that is needed to check it. `timings_ms` is in milliseconds since the question came.
+
+    `notice` tells the reader of something that degraded the answer, such as a fallback to another generator.
+    """
+
+    question: str
+    text: str
+    status: Status
+    citations: tuple[Citation, ...]
+    struck: tuple[Struck, ...]
+    passages: tuple[ScoredPassage, ...]
+    generator: GeneratorInfo
+    index: IndexInfo
+    prompt_sha256: str
+    timings_ms: Mapping[str, float]
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """First event of an answer: the passages it will be made from."""
+
+    passages: tuple[ScoredPassage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A checked piece of the answer's text, to be appended to what came before."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Last event of an answer."""
+
+    answer: Answer
+
+
+Event = Retrieved | Token | Finished

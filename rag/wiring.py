@@ -1,0 +1,157 @@
+"""Settings become objects. The only file that names adapters; everything above it gets what it needs from here."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rag import models
+from rag.answering import Engine
+from rag.embedding import SentenceTransformersEmbedder
+from rag.errors import SettingsError
+from rag.evidence import EvidenceFinder
+from rag.extractive import ExtractiveGenerator
+from rag.indexing import BuildReport, IndexVersion, Progress, Store, build, open_version
+from rag.lexical import TOKENIZER, B, Bm25Index, K1
+from rag.prompts import load_prompt
+from rag.protocols import Embedder, Generator
+from rag.reading import Skipped, read_documents
+from rag.retrieval import HybridRetriever
+from rag.settings import Settings
+from rag.tokens import TiktokenTokenizer
+from rag.vectors import FACTORY, FaissIndex
+
+PROJECT = Path(__file__).resolve().parent.parent
+PROMPTS = PROJECT / "prompts"
+
+
+def sources_of(settings: Settings) -> Path:
+    """The folder that `index build` reads when none is named: the home's own sources, else the bundled guides."""
+    own = settings.home / "index" / "sources"
+    return own if own.is_dir() else PROJECT / "index" / "sources"
+
+
+def make_embedder(settings: Settings) -> Embedder:
+    """The embedder that the settings name: a pulled model or a folder. Raises ModelMissing."""
+    folder = Path(settings.embedder)
+    if not folder.is_dir():
+        folder = models.path_of(settings.embedder)
+    return SentenceTransformersEmbedder(folder, name=settings.embedder, sha256=models.sha256_of(folder))
+
+
+def make_store() -> Store:
+    def write_vectors(vectors: Any, path: Path) -> None:
+        FaissIndex.build(vectors).save(path)
+
+    def write_lexical(texts: Sequence[str], folder: Path) -> None:
+        Bm25Index.build(texts).save(folder)
+
+    return Store(
+        vectors=f"faiss {FACTORY}",
+        lexical=f"bm25s lucene k1={K1} b={B}, {TOKENIZER}",
+        write_vectors=write_vectors,
+        open_vectors=FaissIndex.open,
+        write_lexical=write_lexical,
+        open_lexical=Bm25Index.open,
+    )
+
+
+def build_index(
+    settings: Settings, paths: Sequence[Path] = (), *, progress: Progress = lambda *_: None
+) -> tuple[BuildReport, list[Skipped]]:
+    """Builds a version from the documents under `paths`, or the default sources, and makes it the current one."""
+    documents, skipped = read_documents(paths or [sources_of(settings)])
+    report = build(
+        documents,
+        settings.build,
+        embedder=make_embedder(settings),
+        tokenizer=TiktokenTokenizer(),
+        store=make_store(),
+        passage_tokens=settings.passage_tokens,
+        progress=progress,
+    )
+    return report, skipped
+
+
+def open_index(settings: Settings, embedder: Embedder, version: str | None = None) -> IndexVersion:
+    return open_version(
+        settings.build,
+        embedder=embedder.name,
+        embedder_sha256=embedder.sha256,
+        passage_tokens=settings.passage_tokens,
+        store=make_store(),
+        version=version,
+    )
+
+
+def open_engine(settings: Settings, version: str | None = None) -> Engine:
+    """The engine over the current index version, or over `version`. Loads no generator yet."""
+    embedder = make_embedder(settings)
+    index = open_index(settings, embedder, version)
+    return Engine(
+        version=index,
+        retriever=HybridRetriever(index, embedder, settings.candidates, settings.rrf_k),
+        evidence=EvidenceFinder(index, embedder),
+        generator_named=generators(settings),
+        system_prompt=load_prompt(PROMPTS, "system"),
+        question_prompt=load_prompt(PROMPTS, "question"),
+        passages=settings.passages,
+        evidence_limit=settings.evidence,
+        answer_tokens=settings.answer_tokens,
+        generator=settings.generator,
+    )
+
+
+def generators(settings: Settings) -> Callable[[str], Generator]:
+    """Generators by name, each made on first use and kept. What fails is tried again: a model may be pulled since."""
+    lock = threading.Lock()
+
+    @functools.cache
+    def make(name: str) -> Generator:
+        match name:
+            case "extractive":
+                return ExtractiveGenerator(TiktokenTokenizer())
+            case "local":
+                return _local(settings)
+            case "hosted":
+                return _hosted(settings)
+        raise SettingsError(f"there is no generator {name!r}. Generators: extractive, local, hosted.")
+
+    def named(name: str) -> Generator:
+        with lock:
+            return make(name)
+
+    return named
+
+
+def _local(settings: Settings) -> Generator:
+    from rag.llama import LlamaGenerator
+
+    path = models.path_of(settings.model)
+    return LlamaGenerator(
+        path=path,
+        model=Path(settings.model).name,
+        sha256=models.sha256_of(path),
+        threads=settings.threads,
+        context_tokens=settings.context_tokens,
+    )
+
+
+def _hosted(settings: Settings) -> Generator:
+    from rag.hosted import HostedGenerator
+
+    for name in ("hosted_url", "hosted_model"):
+        if not getattr(settings, name):
+            raise SettingsError(f"the hosted generator needs {name}. Set ROLEWISE_{name.upper()}, or put it in rolewise.toml.")
+    return HostedGenerator(
+        base_url=settings.hosted_url,
+        api_key=settings.hosted_key.get_secret_value(),
+        model=settings.hosted_model,
+        timeout=settings.hosted_timeout,
+        retries=settings.hosted_retries,
+        context_tokens=settings.hosted_context_tokens,
+        tokenizer=TiktokenTokenizer(),
+    )
