@@ -1,7 +1,7 @@
 """The command line: `python -m rag` or `rolewise`. Data on stdout, progress and errors on stderr.
 
-Exit 0 done, 1 an expected failure with one line that names the remedy, 2 wrong usage. Each command imports what it needs
-when it runs, so that `--help` is at once there and `search` loads no generator.
+Exit 0 done, 1 an expected failure with one line that names the remedy, 2 wrong usage. Each command imports what it
+needs when it runs, so that `--help` is at once there and `search` loads no generator.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import sys
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +88,7 @@ def register(context: click.Context, folder: Path | None) -> None:
 @click.pass_context
 def list_(context: click.Context) -> None:
     """Print the index versions, oldest first; the current one has a star."""
-    from rag.indexing import current, read_manifest, versions
+    from rag.versions import current, read_manifest, versions
 
     folder = settings_of(context).build
     in_use = current(folder)
@@ -97,7 +96,9 @@ def list_(context: click.Context) -> None:
         counts = read_manifest(folder, version)["counts"]
         size = sum(path.stat().st_size for path in (folder / version).rglob("*") if path.is_file())
         star = "*" if version == in_use else " "
-        click.echo(f"{star} {version}  {counts['documents']:>6,} documents  {counts['passages']:>8,} passages  {_bytes(size)}")
+        click.echo(
+            f"{star} {version}  {counts['documents']:>6,} documents  {counts['passages']:>8,} passages  {_bytes(size)}"
+        )
 
 
 @index.command()
@@ -107,7 +108,7 @@ def list_(context: click.Context) -> None:
 def text(context: click.Context, document: str, version: str | None) -> None:
     """Print DOCUMENT as stored: the text that the offsets of quotations speak of."""
     from rag.errors import SourceError
-    from rag.indexing import read_texts
+    from rag.versions import read_texts
 
     documents = {one.id: one for one in read_texts(settings_of(context).build, version)}
     if document not in documents:
@@ -121,7 +122,7 @@ def text(context: click.Context, document: str, version: str | None) -> None:
 def verify(context: click.Context, version: str | None) -> None:
     """Check every file of VERSION against its manifest [default: the current one]."""
     from rag.errors import IndexDamaged
-    from rag.indexing import BUILD_COMMAND, current, faults
+    from rag.versions import BUILD_COMMAND, current, faults
 
     folder = settings_of(context).build
     version = version or current(folder)
@@ -136,7 +137,7 @@ def verify(context: click.Context, version: str | None) -> None:
 def rollback(context: click.Context, version: str | None) -> None:
     """Switch to VERSION [default: the one written before the current one]."""
     from rag.errors import IndexMissing
-    from rag.indexing import current, switch, versions
+    from rag.versions import current, switch, versions
 
     folder = settings_of(context).build
     in_use = current(folder)
@@ -152,11 +153,13 @@ def rollback(context: click.Context, version: str | None) -> None:
 
 
 @index.command()
-@click.option("--keep", default=2, show_default=True, type=click.IntRange(min=0), help="Versions kept beside the current.")
+@click.option(
+    "--keep", default=2, show_default=True, type=click.IntRange(min=0), help="Versions kept beside the current."
+)
 @click.pass_context
 def prune(context: click.Context, keep: int) -> None:
     """Delete old index versions."""
-    from rag.indexing import prune as prune_versions
+    from rag.versions import prune as prune_versions
 
     for version in prune_versions(settings_of(context).build, keep):
         click.echo(f"deleted {version}")
@@ -253,8 +256,9 @@ def models_list() -> None:
     from rag.models import listing
 
     for row in listing():
-        state = f"pulled: {row.path}" if row.pulled else f"python -m rag models pull {row.name}"
-        click.echo(f"{row.name:<20} {row.what:<10} {_bytes(row.size):>9}  {row.licence:<10}  {state}")
+        model = row.model
+        state = f"pulled: {row.path}" if row.is_pulled else f"python -m rag models pull {model.name}"
+        click.echo(f"{model.name:<20} {model.what:<10} {_bytes(model.size):>10}  {model.licence:<10}  {state}")
 
 
 @models.command()
@@ -299,7 +303,7 @@ def _answer_row(engine: Engine, row: str) -> dict[str, Any]:
     try:
         question = parsed.get("question")
         if not isinstance(question, str):
-            raise SettingsError("the row has no question. Write {\"question\": \"…\"}.")  # noqa: TRY301
+            raise SettingsError('the row has no question. Write {"question": "…"}.')
         history: list[Message] = [Message(turn["role"], turn["content"]) for turn in parsed.get("history") or ()]
         answer = engine.ask(question, history=history, role=parsed.get("role"))
     except RolewiseError as error:
@@ -333,8 +337,10 @@ def _below(answer: Answer) -> str:
     if answer.struck:
         lines += ["", "Struck from the draft:", *(f"  {one.sentence} ({one.reason})" for one in answer.struck)]
     total = answer.timings_ms.get("total", 0) / 1000
-    who = answer.generator.name if answer.generator.name == answer.generator.model else (
-        f"{answer.generator.name} ({answer.generator.model})"
+    who = (
+        answer.generator.name
+        if answer.generator.name == answer.generator.model
+        else (f"{answer.generator.name} ({answer.generator.model})")
     )
     lines += ["", click.style(f"{who}, index {answer.index.version}, {total:.1f} s", dim=True)]
     if answer.notice:
@@ -376,7 +382,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        click.echo(f"error: {error.filename or ''} {error.strerror or error}. Check that path and the space on disk.", err=True)
+        click.echo(
+            f"error: {error.filename or ''} {error.strerror or error}. Check that path and the space on disk.", err=True
+        )
         sys.exit(1)
 
 

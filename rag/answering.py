@@ -16,7 +16,6 @@ from rag.answerability import NOT_FOUND, bears_on
 from rag.citations import DraftReader, DraftSentence
 from rag.errors import GeneratorError, ModelError, SettingsError
 from rag.evidence import EvidenceFinder
-from rag.indexing import IndexVersion
 from rag.packing import Packed, pack
 from rag.prompts import Prompt
 from rag.protocols import Generator, Retriever
@@ -33,6 +32,7 @@ from rag.types import (
     Token,
 )
 from rag.verification import verify
+from rag.versions import IndexVersion
 
 logger = logging.getLogger(__name__)
 

@@ -83,9 +83,7 @@ def split(document: Document, *, count: Callable[[str], int], limit: int, budget
         for group in _evenly(pieces, min(own - 2, budget), introduces):
             start, end = group[0][0], group[-1][1]
             passages.append(
-                Passage(
-                    document.id, document.title, document.role, section.path, start, end, document.text[start:end]
-                )
+                Passage(document.id, document.title, document.role, section.path, start, end, document.text[start:end])
             )
     return SplitReport(tuple(passages), cut)
 

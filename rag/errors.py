@@ -1,15 +1,15 @@
 """Every failure that a user can mend, each with a message of one line that names the remedy.
 
-    RolewiseError
-    ├── SettingsError      a setting, a row or an argument is wrong
-    ├── SourceError        a document cannot be read
-    ├── VersionError       an index version is missing, damaged or does not match the settings
-    │   ├── IndexMissing
-    │   ├── IndexMismatch
-    │   └── IndexDamaged
-    ├── ModelError         a model is unknown, not pulled, or its file is not the expected one
-    │   └── ModelMissing
-    └── GeneratorError     a generator failed while answering
+RolewiseError
+├── SettingsError      a setting, a row or an argument is wrong
+├── SourceError        a document cannot be read
+├── VersionError       an index version is missing, damaged or does not match the settings
+│   ├── IndexMissing
+│   ├── IndexMismatch
+│   └── IndexDamaged
+├── ModelError         a model is unknown, not pulled, or its file is not the expected one
+│   └── ModelMissing
+└── GeneratorError     a generator failed while answering
 """
 
 

@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag.indexing import IndexVersion
 from rag.protocols import Embedder
 from rag.types import Evidence, Passage, ScoredPassage, Sentence
+from rag.versions import IndexVersion
 from rag.words import stems
 
 WORD_WEIGHT = 0.6
@@ -51,10 +51,6 @@ def _shared_words(question: str, candidates: Sequence[tuple[Passage, Sentence]])
     """For each candidate the share of the question's words it contains, each weighted by its rarity among them."""
     wanted = set(stems(question))
     bags = [set(stems(context(passage, sentence))) & wanted for passage, sentence in candidates]
-    rarity = {
-        word: math.log(1 + len(bags) / count)
-        for word in wanted
-        if (count := sum(word in bag for bag in bags))
-    }
+    rarity = {word: math.log(1 + len(bags) / count) for word in wanted if (count := sum(word in bag for bag in bags))}
     total = sum(rarity.values()) or 1.0
     return [sum(rarity[word] for word in bag) / total for bag in bags]

@@ -6,6 +6,7 @@ import re
 from decimal import Decimal
 
 _SCALES = {"k": 3, "thousand": 3, "m": 6, "mn": 6, "million": 6, "bn": 9, "b": 9, "billion": 9, "trillion": 12}
+_CURRENCY = tuple("$€£¥")
 _SPACE = "\u00a0\u202f "
 _FIGURE = re.compile(
     rf"""(?<![\w.,])[$€£¥~]?\s?                                   # not inside a word, a version or another figure
@@ -25,7 +26,8 @@ def figures(text: str) -> set[Decimal]:
         if scale is None and number + 1 < len(matches):
             following = matches[number + 1]
             between = text[match.end() : following.start(1)]
-            if following[2] and _RANGE.fullmatch(between):
+            new_currency = between[-1:] in _CURRENCY and text[match.start()] not in _CURRENCY  # 2023 to $226 billion
+            if following[2] and _RANGE.fullmatch(between) and not new_currency:
                 scale = following[2]
         power = _SCALES[scale.lower()] if scale else 0
         values.add((Decimal(re.sub(rf"[,{_SPACE}]", "", match[1])) * 10**power).normalize())

@@ -1,52 +1,32 @@
-"""Index versions: a folder each, written aside, switched to by one atomic rename, and never changed again.
+"""Documents become an index version: split, embed, write aside, switch.
 
-    index/build/CURRENT             id of the version in use
-    index/build/<id>/manifest.json  all that makes the version, and the SHA-256 of each of its files
-                     documents.jsonl, passages.jsonl, vectors.faiss, lexical/
-
-The id is the hash of everything that the content depends on: documents, splitter, embedder, tokenizer. The same inputs
-give the same id, on any machine and at any time.
+The id of a version is the hash of everything its content depends on: documents, splitter, embedder, tokenizer. The same
+inputs give the same id, on any machine and at any time; a version that is there already is not built again.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rag.chunking import embedded_text, sentences_of, split
-from rag.errors import IndexDamaged, IndexMismatch, IndexMissing, SourceError
-from rag.protocols import Embedder, LexicalIndex, Rows, Tokenizer, VectorIndex
-from rag.roles import Roles
-from rag.types import Document, IndexInfo, Passage, Section, Sentence
+from rag.chunking import embedded_text, split
+from rag.errors import SourceError
+from rag.protocols import Embedder, Tokenizer
+from rag.types import Document, Passage
+from rag.versions import FORMAT, Store, faults, sha256_of, switch, write_durably
 
-FORMAT = 1
-CURRENT = "CURRENT"
-BUILD_COMMAND = "python -m rag index build"
 _SPLITTER = "sentences, even, 1"
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """How to write and open the two searchable halves of a version; the adapters stand behind it."""
-
-    vectors: str
-    lexical: str
-    write_vectors: Callable[[Any, Path], None]
-    open_vectors: Callable[[Path], VectorIndex]
-    write_lexical: Callable[[Sequence[str], Path], None]
-    open_lexical: Callable[[Path, int], LexicalIndex]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,46 +41,6 @@ class BuildReport:
     """Whether this very version existed already, so that nothing had to be embedded."""
 
 
-class IndexVersion:
-    """An opened version: its documents and passages, and where to search them. Row i belongs to passage i."""
-
-    def __init__(
-        self,
-        manifest: Mapping[str, Any],
-        documents: Sequence[Document],
-        passages: Sequence[Passage],
-        vectors: VectorIndex,
-        lexical: LexicalIndex,
-    ) -> None:
-        self.manifest = manifest
-        self.documents = {document.id: document for document in documents}
-        self.passages = passages
-        self.vectors = vectors
-        self.lexical = lexical
-        self.roles = Roles.of(documents)
-        self.info = IndexInfo(str(manifest["version"]), str(manifest["inputs"]["embedder"]["name"]))
-
-    def rows_of(self, roles: Sequence[str]) -> Rows | None:
-        """The rows of passages about these roles; None, meaning all, for no role."""
-        if not roles:
-            return None
-        return np.array([row for row, passage in enumerate(self.passages) if passage.role in roles], dtype=np.int64)
-
-    def sentences(self, passage: Passage) -> list[Sentence]:
-        """The sentences of a passage in order, each with the line that introduces it wherever that stands."""
-        of_section = self._section_sentences(passage.document, passage.section, passage.start)
-        return [one for one in of_section if one.start >= passage.start and one.end <= passage.end]
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    @functools.lru_cache(maxsize=4096)  # noqa: B019 - a version lives as long as the program
-    def _section_sentences(self, document: str, path: tuple[str, ...], start: int) -> tuple[Sentence, ...]:
-        text = self.documents[document]
-        section = next(one for one in text.sections if one.path == path and one.start <= start < one.end)
-        return tuple(sentences_of(text, section))
-
-
 def build(
     documents: Sequence[Document],
     folder: Path,
@@ -113,7 +53,9 @@ def build(
 ) -> BuildReport:
     """Writes a version of these documents into `folder` and makes it the current one."""
     if not documents:
-        raise SourceError("there is no document to index. Name a folder that holds .md or .txt files with text in them.")
+        raise SourceError(
+            "there is no document to index. Name a folder that holds .md or .txt files with text in them."
+        )
     limit = embedder.max_tokens
     inputs = {
         "format": FORMAT,
@@ -149,12 +91,14 @@ def build(
         aside.mkdir(parents=True)
         try:
             _write_jsonl(aside / "documents.jsonl", (asdict(document) for document in documents))
-            _write_jsonl(aside / "passages.jsonl", (_passage_row(passage, by_id[passage.document]) for passage in passages))
+            _write_jsonl(
+                aside / "passages.jsonl", (_passage_row(passage, by_id[passage.document]) for passage in passages)
+            )
             store.write_vectors(vectors, aside / "vectors.faiss")
             store.write_lexical(texts, aside / "lexical")
-            files = {_name(path, aside): _sha256(path) for path in sorted(aside.rglob("*")) if path.is_file()}
+            files = {_name(path, aside): sha256_of(path) for path in sorted(aside.rglob("*")) if path.is_file()}
             manifest = {"version": version, "inputs": inputs, "counts": counts, "files": files}
-            _write_durably(aside / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+            write_durably(aside / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
             if target.is_dir():  # damaged: the new one takes its place
                 shutil.rmtree(target)
             aside.rename(target)
@@ -162,129 +106,6 @@ def build(
             shutil.rmtree(aside, ignore_errors=True)
     switch(folder, version)
     return BuildReport(version, **counts, cut=cut, was_there=was_there)
-
-
-def switch(folder: Path, version: str) -> None:
-    """Makes `version` the current one by one atomic rename."""
-    if not (folder / version / "manifest.json").is_file():
-        raise IndexMissing(f"there is no index version {version!r} in {folder}. See: python -m rag index list")
-    aside = folder / f".{CURRENT}.{os.getpid()}"
-    _write_durably(aside, version + "\n")
-    aside.replace(folder / CURRENT)
-
-
-def current(folder: Path) -> str:
-    """The id of the version in use. Raises IndexMissing."""
-    try:
-        return (folder / CURRENT).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise IndexMissing(f"there is no index in {folder}. Build it: {BUILD_COMMAND}") from error
-
-
-def versions(folder: Path) -> list[str]:
-    """The ids of all versions, oldest first by when they were written."""
-    found = [path.parent for path in folder.glob("*/manifest.json") if not path.parent.name.startswith(".")]
-    return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime, path.name))]
-
-
-def read_manifest(folder: Path, version: str) -> dict[str, Any]:
-    """Raises IndexMissing or IndexDamaged, naming the file."""
-    path = folder / version / "manifest.json"
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["inputs"]["format"] > FORMAT:
-            raise IndexMismatch(f"{path} was written by a newer Rolewise. Update this program, or: {BUILD_COMMAND}")
-    except OSError as error:
-        raise IndexMissing(f"there is no index version {version!r} in {folder}. Build one: {BUILD_COMMAND}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise IndexDamaged(f"{path} is not a readable manifest. Build the index again: {BUILD_COMMAND}") from error
-    return manifest
-
-
-def open_version(
-    folder: Path, *, embedder: str, embedder_sha256: str, passage_tokens: int, store: Store, version: str | None = None
-) -> IndexVersion:
-    """Opens the current version, or `version`. Raises IndexMismatch if it was made with other settings than these."""
-    version = version or current(folder)
-    manifest = read_manifest(folder, version)
-    inputs = manifest["inputs"]
-    made_with = inputs["embedder"]
-    if (made_with["name"], made_with["sha256"]) != (embedder, embedder_sha256):
-        raise IndexMismatch(
-            f"index {version} was built with the embedder {made_with['name']} ({made_with['sha256'][:8]}), the settings "
-            f"ask for {embedder} ({embedder_sha256[:8]}). Build it again: {BUILD_COMMAND}"
-        )
-    if inputs["splitter"]["budget"] != passage_tokens:
-        raise IndexMismatch(
-            f"index {version} has passages of up to {inputs['splitter']['budget']} tokens, the settings ask for "
-            f"{passage_tokens}. Build it again: {BUILD_COMMAND}"
-        )
-    for kind, wanted in (("vectors", store.vectors), ("lexical", store.lexical)):
-        if inputs[kind] != wanted:
-            raise IndexMismatch(
-                f"index {version} has {kind} {inputs[kind]!r}, this program wants {wanted!r}. Build it again: {BUILD_COMMAND}"
-            )
-    home = folder / version
-    documents = read_texts(folder, version)
-    by_id = {document.id: document for document in documents}
-    try:
-        passages = [
-            _passage(by_id[row["document"]], row["section"], row["start"], row["end"])
-            for row in _read_jsonl(home / "passages.jsonl")
-        ]
-    except (KeyError, IndexError, TypeError) as error:
-        raise IndexDamaged(f"{home / 'passages.jsonl'} is damaged. Build the index again: {BUILD_COMMAND}") from error
-    vectors = store.open_vectors(home / "vectors.faiss")
-    lexical = store.open_lexical(home / "lexical", len(passages))
-    if len(vectors) != len(passages) or len(passages) != manifest["counts"]["passages"]:
-        raise IndexDamaged(
-            f"index {version} has {len(passages)} passages and {len(vectors)} vectors where its manifest counts "
-            f"{manifest['counts']['passages']}. Build it again: {BUILD_COMMAND}"
-        )
-    return IndexVersion(manifest, documents, passages, vectors, lexical)
-
-
-def read_texts(folder: Path, version: str | None = None) -> list[Document]:
-    """The documents of a version as they are stored, without opening its searchable halves."""
-    path = folder / (version or current(folder)) / "documents.jsonl"
-    try:
-        return [
-            Document(
-                **{
-                    **row,
-                    "sections": tuple(Section(tuple(one["path"]), one["start"], one["end"]) for one in row["sections"]),
-                    "aliases": tuple(row["aliases"]),
-                }
-            )
-            for row in _read_jsonl(path)
-        ]
-    except (KeyError, TypeError) as error:
-        raise IndexDamaged(f"{path} is damaged. Build the index again: {BUILD_COMMAND}") from error
-
-
-def faults(home: Path) -> list[str]:
-    """What differs between a version's folder and its manifest, a line each; none if it is sound."""
-    manifest = read_manifest(home.parent, home.name)
-    found = []
-    for name, expected in manifest["files"].items():
-        path = home / name
-        if not path.is_file():
-            found.append(f"{path} is missing")
-        elif _sha256(path) != expected:
-            found.append(f"{path} was altered")
-    return found
-
-
-def prune(folder: Path, keep: int) -> list[str]:
-    """Deletes all but the current version and the `keep` newest others. Returns the ids that went."""
-    in_use = current(folder)
-    others = [version for version in versions(folder) if version != in_use]
-    doomed = others[: max(0, len(others) - keep)]
-    for version in doomed:
-        gone = folder / f".{version}.pruned"
-        (folder / version).rename(gone)
-        shutil.rmtree(gone)
-    return doomed
 
 
 def _embed(texts: Sequence[str], embedder: Embedder, progress: Progress) -> Any:
@@ -319,11 +140,6 @@ def _passage_row(passage: Passage, document: Document) -> dict[str, Any]:
     return {"document": passage.document, "section": section, "start": passage.start, "end": passage.end}
 
 
-def _passage(document: Document, section: int, start: int, end: int) -> Passage:
-    path = document.sections[section].path
-    return Passage(document.id, document.title, document.role, path, start, end, document.text[start:end])
-
-
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -332,29 +148,7 @@ def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _write_jsonl(path: Path, rows: Any) -> None:
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
-    except (OSError, ValueError) as error:
-        raise IndexDamaged(f"{path} cannot be read ({error}). Build the index again: {BUILD_COMMAND}") from error
-
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,14 @@ K1, B = 1.2, 0.75
 TOKENIZER = "words 1, stemmer english"
 
 
+@functools.cache
+def _bm25s() -> Any:
+    import bm25s
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # importing it sets DEBUG
+    return bm25s
+
+
 class Bm25Index:
     """Implements protocols.LexicalIndex."""
 
@@ -27,7 +37,7 @@ class Bm25Index:
 
     @classmethod
     def build(cls, texts: Iterable[str]) -> Bm25Index:
-        import bm25s
+        bm25s = _bm25s()
 
         corpus: Sequence[list[str]] = [stems(text) for text in texts]
         index = bm25s.BM25(method="lucene", k1=K1, b=B)
@@ -36,12 +46,13 @@ class Bm25Index:
 
     @classmethod
     def open(cls, folder: Path, size: int) -> Bm25Index:
-        import bm25s
-
+        bm25s = _bm25s()
         try:
             return cls(bm25s.BM25.load(str(folder)), size)
         except (OSError, ValueError, KeyError) as error:
-            raise IndexDamaged(f"{folder} is not a readable bm25s index. Build it again: python -m rag index build") from error
+            raise IndexDamaged(
+                f"{folder} is not a readable bm25s index. Build it again: python -m rag index build"
+            ) from error
 
     def save(self, folder: Path) -> None:
         self._index.save(str(folder), show_progress=False)

@@ -297,7 +297,7 @@ def _pull(model: Model, root: Path, progress: Progress | None, sources: Sequence
                 _verify(model, folder)
         except ModelError as error:
             logger.info("%s could not be pulled from the %s: %s", model.name, source.name, error)
-            reasons.append(f"{source.name}: {error}")
+            reasons.append(f"{source.name}: {str(error).rstrip('.')}")
             continue
         whole = partial / "whole"  # only the files we know, none of what the source left beside them
         shutil.rmtree(whole, ignore_errors=True)
@@ -434,7 +434,7 @@ def _reporting(model: Model, folder: Path, progress: Progress | None) -> Iterato
     from tqdm import tqdm
 
     hidden = True if progress else None  # None: hidden where stderr is no terminal
-    with tqdm(total=model.size, desc=model.name, unit="B", unit_scale=True, disable=hidden) as bar:
+    with tqdm(total=model.size, desc=model.name, unit="B", unit_scale=True, disable=hidden, leave=False) as bar:
         done, ended = 0, threading.Event()
 
         def report(now: int) -> None:

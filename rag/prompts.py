@@ -23,7 +23,7 @@ class Prompt:
     sha256: str
 
     def fill(self, **values: str) -> str:
-        """The message. Raises SettingsError that names a placeholder without a value or a value without a placeholder."""
+        """The message. Raises SettingsError naming each placeholder without a value and the reverse."""
         names = set(self.template.get_identifiers())
         if names != set(values):
             odd = ", ".join(sorted(names ^ set(values)))

@@ -372,7 +372,9 @@ def _register_of(root: Path) -> dict[str, Mapping[str, str]]:
         raise SourceError(f"{path} is damaged ({error}). Write it anew: python -m rag index register {root}") from error
     for name in register:
         if not (root / name).is_file():
-            raise SourceError(f"{path} names {name}, which is missing. Restore it, or: python -m rag index register {root}")
+            raise SourceError(
+                f"{path} names {name}, which is missing. Restore it, or: python -m rag index register {root}"
+            )
     return register
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag.fusion import reciprocal_rank_fusion
-from rag.indexing import IndexVersion
 from rag.protocols import Embedder
 from rag.types import ScoredPassage
+from rag.versions import IndexVersion
 
 DENSE, LEXICAL = "dense", "lexical"
 
@@ -28,7 +28,9 @@ class HybridRetriever:
         dense_scores, dense_rows = self.version.vectors.search(self.embedder.embed_queries([question]), depth, rows)
         lexical_scores, lexical_rows = self.version.lexical.search(question, depth, rows)
         found = {
-            DENSE: {int(row): float(score) for row, score in zip(dense_rows[0], dense_scores[0], strict=True) if row >= 0},
+            DENSE: {
+                int(row): float(score) for row, score in zip(dense_rows[0], dense_scores[0], strict=True) if row >= 0
+            },
             LEXICAL: {int(row): float(score) for row, score in zip(lexical_rows, lexical_scores, strict=True)},
         }
         ranks = {stage: {row: rank for rank, row in enumerate(scores, start=1)} for stage, scores in found.items()}

@@ -34,9 +34,7 @@ class Roles:
         self.names = sorted(names)
         spelled = {role: [_singular(name) for name in {role, *others}] for role, others in names.items()}
         self._acronyms = _acronyms(name for group in spelled.values() for name in group)
-        self._names = {
-            role: sorted({tuple(self._shorten(name)) for name in group}) for role, group in spelled.items()
-        }
+        self._names = {role: sorted({tuple(self._shorten(name)) for name in group}) for role, group in spelled.items()}
         self._own = {role: _words_of_one(role, self._names) for role in self.names}
         self._initials = _initials(spelled)
 
@@ -110,7 +108,9 @@ class Roles:
 
 
 def _singular(text: str) -> list[str]:
-    return [word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words(text)]
+    return [
+        word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words(text)
+    ]
 
 
 def _same(word: str, of_name: str) -> bool:

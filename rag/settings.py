@@ -79,7 +79,9 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**values)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{SETTINGS_FILE} is not valid TOML: {error}. Mend that line or remove the file.") from error
+        raise SettingsError(
+            f"{SETTINGS_FILE} is not valid TOML: {error}. Mend that line or remove the file."
+        ) from error
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
 

@@ -36,7 +36,9 @@ class FaissIndex:
         try:
             return cls(faiss.read_index(str(path)))
         except RuntimeError as error:
-            raise IndexDamaged(f"{path} is not a readable FAISS index. Build it again: python -m rag index build") from error
+            raise IndexDamaged(
+                f"{path} is not a readable FAISS index. Build it again: python -m rag index build"
+            ) from error
 
     def save(self, path: Path) -> None:
         import faiss
@@ -55,7 +57,8 @@ class FaissIndex:
 
         parameters = None
         if rows is not None:
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.asarray(rows, dtype=np.int64)))
+            selector = faiss.IDSelectorBatch(np.asarray(rows, dtype=np.int64))
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         scores, found = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), k, params=parameters)
         scores[found < 0] = -np.inf
         order = np.lexsort((found, -scores), axis=1)

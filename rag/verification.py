@@ -1,9 +1,9 @@
 """A sentence of a draft is shown only if its quotations bear it. Deterministic, offline, no model.
 
-What is checked: each citation points to evidence that was given; every figure of the sentence stands in the quotations
-it cites, in any notation; and most of its words are those of the quotations or of where they stand. What is not: whether
-the sentence follows from them. A sentence that cites nothing, or the wrong note, is held against all of the evidence and
-gets the citation that bears it, if one does.
+What is checked: each citation points to evidence that was given; every figure of the sentence stands in the
+quotations it cites, in any notation; and most of its words are those of the quotations or of where they stand. What is
+not: whether the sentence follows from them. A sentence that cites nothing, or the wrong note, is held against all of
+the evidence and gets the citation that bears it, if one does.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from rag.embedding import SentenceTransformersEmbedder
 from rag.errors import SettingsError
 from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
-from rag.indexing import BuildReport, IndexVersion, Progress, Store, build, open_version
-from rag.lexical import TOKENIZER, B, Bm25Index, K1
+from rag.indexing import BuildReport, Progress, build
+from rag.lexical import K1, TOKENIZER, B, Bm25Index
 from rag.prompts import load_prompt
 from rag.protocols import Embedder, Generator
 from rag.reading import Skipped, read_documents
@@ -23,6 +23,7 @@ from rag.retrieval import HybridRetriever
 from rag.settings import Settings
 from rag.tokens import TiktokenTokenizer
 from rag.vectors import FACTORY, FaissIndex
+from rag.versions import IndexVersion, Store, open_version
 
 PROJECT = Path(__file__).resolve().parent.parent
 PROMPTS = PROJECT / "prompts"
@@ -145,7 +146,9 @@ def _hosted(settings: Settings) -> Generator:
 
     for name in ("hosted_url", "hosted_model"):
         if not getattr(settings, name):
-            raise SettingsError(f"the hosted generator needs {name}. Set ROLEWISE_{name.upper()}, or put it in rolewise.toml.")
+            raise SettingsError(
+                f"the hosted generator needs {name}. Set ROLEWISE_{name.upper()}, or put it in rolewise.toml."
+            )
     return HostedGenerator(
         base_url=settings.hosted_url,
         api_key=settings.hosted_key.get_secret_value(),

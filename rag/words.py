@@ -17,11 +17,11 @@ _WORD = re.compile(r"(?<!\w)\.net\b|\d+(?:\.\d+)+|\w+(?:\+\+|#)?")
 
 STOPWORDS = frozenset(
     """a about after again all also am an and any are as at be because been before being between both but by can could
-    did do does doing down during each for from further had has have having he her here hers him his how i if in into
-    is it its itself just me more most my no nor not now of off on once only or other our out over own same she should
-    so some such than that the their them then there these they this those through to too under until up very was we
-    were what when where which while who whom whose why will with would you your much many get got please tell give
-    s t re ll ve d m don doesn isn aren""".split()
+    did do does doing down during each for from further had has have having he her here hers him his how i if in
+    into is it its itself just me more most my no nor not now of off on once only or other our out over own same she
+    should so some such than that the their them then there these they this those through to too under until up very
+    was we were what when where which while who whom whose why will with would you your much many get got please
+    tell give s t re ll ve d m don doesn isn aren""".split()
 )
 """English words that say nothing about a subject. Other languages simply lose none of theirs."""
 

@@ -1,0 +1,43 @@
+# Sets up everything on a machine with Python 3.11+ and make; a second run starts at once.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check
+
+.PHONY: chat test test-fast lint format clean
+
+chat: $(VENV)/.installed
+	@$(RUN) -m rag models pull all-MiniLM-L6-v2 >/dev/null
+	@$(RUN) -m rag index build
+	@$(RUN) -m rag serve --open
+
+test: lint
+	$(RUN) -m rag models pull all-MiniLM-L6-v2
+	$(RUN) -m rag models pull smollm2-135m
+	$(RUN) -m pytest
+
+test-fast: lint
+	$(RUN) -m pytest -m "not models and not browser"
+
+lint: $(VENV)/.tested
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(VENV)/.tested
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Rolewise needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --progress-bar on -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(PIP) install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) index/build var

@@ -1,0 +1,211 @@
+"""Writes drafts with a GGUF model that llama.cpp runs inside this process.
+
+In go messages, out come pieces of text as the model writes them, greedily. The same messages give the same text
+whatever was asked before, alone or among others; the price is that streams wait for one another, first come first
+served (on the processor two at once take longer than one after the other). It reads no evidence and judges nothing.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import math
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+from urllib.parse import urlsplit
+
+from rag.errors import GeneratorError, ModelError
+from rag.types import Evidence, GeneratorInfo, Message
+
+logger = logging.getLogger(__name__)
+
+# Each has a slot, llama.cpp's word for a context of its own, lest the prompt of one push out that of the other.
+_DRAFT, _JUDGE = range(2)
+# Tokens read at a stretch. A stream can be stopped only between stretches: 2 s apart for 1.5 B parameters on 2 cores.
+_STRETCH = 128
+# Enough first tokens that the rest cannot hold a "yes" or "no" that counts (5 % of the mass for SmolLM2-135M).
+_FIRST_TOKENS = 200
+
+
+class LlamaGenerator:
+    """A model file and its memory, freed with the object. Safe to use from several threads.
+
+    Raises ModelError if `path` is not a GGUF file that llama.cpp can run. `threads=0` takes one for each core.
+    """
+
+    def __init__(self, *, path: Path, model: str, sha256: str, threads: int = 0, context_tokens: int = 4096) -> None:
+        import xllamacpp  # type: ignore[import-untyped]  # compiled, ships no types
+
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.verbosity = -1  # nothing, not even errors: they would go to the user's terminal
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or _physical_cores()
+        params.n_parallel = 2
+        params.n_ctx = params.n_parallel * context_tokens
+        params.kv_unified = False
+        params.cache_ram_mib = 0  # no copies of old prompts, of up to 8 GiB by default
+        params.n_batch = params.n_ubatch = _STRETCH
+        params.warmup = False
+        params.ui = False
+        params.hostnames, params.port = ["127.0.0.1"], 0
+        # The library always listens on a port. Tokens are counted there; others on this machine get no answer.
+        self._key = secrets.token_urlsafe()
+        params.api_keys = [self._key]
+        try:
+            self._server: Any = xllamacpp.Server(params)
+        except RuntimeError:
+            raise ModelError(
+                f"llama.cpp cannot load {path}: the file is missing or damaged, its architecture is not supported, or "
+                f"memory does not suffice. Pull the model again or choose another (`python -m rag models list`)."
+            ) from None
+        self._address = urlsplit(self._server.listening_address).netloc
+        self._info = GeneratorInfo("local", model, sha256)
+        # Of a model trained on less than was asked for, llama.cpp grants only that.
+        granted = int(self._call("GET", "/props")["default_generation_settings"]["n_ctx"])
+        self._context_tokens = min(context_tokens, granted)
+        self._beginnings: dict[int, list[dict[str, str]]] = {}
+        # All work of the model is done on this one thread, hence in order and without locks.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="llama")
+
+    @property
+    def info(self) -> GeneratorInfo:
+        return self._info
+
+    @property
+    def context_tokens(self) -> int:
+        return self._context_tokens
+
+    def count(self, text: str) -> int:
+        return len(self._call("POST", "/tokenize", content=_defuse(text))["tokens"])
+
+    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Iterator[str]:  # noqa: ARG002
+        """Pieces of the draft; see `Generator`. Raises GeneratorError before any work if the context is too short."""
+        prompt = self._fitting(messages, max_tokens)
+        pieces: SimpleQueue[str | None] = SimpleQueue()
+        stopped = threading.Event()
+
+        def receive(choice: dict[str, Any]) -> None:
+            if piece := choice["delta"].get("content"):
+                pieces.put(piece)
+
+        work = self._worker.submit(self._complete, _DRAFT, prompt, receive, stopped, max_tokens=max_tokens)
+        work.add_done_callback(lambda _: pieces.put(None))
+        try:
+            while (piece := pieces.get()) is not None:
+                yield piece
+            work.result()
+        finally:
+            stopped.set()
+            if not work.cancel():
+                wait([work])
+
+    def yes_probability(self, messages: Sequence[Message]) -> float:
+        """Share of "yes" in what the model would say first, among "yes" and "no" in any case; 0.5 if it says neither.
+
+        Raises GeneratorError if the context is too short.
+        """
+        prompt = self._fitting(messages, 1)
+        mass = {"yes": 0.0, "no": 0.0}
+
+        def receive(choice: dict[str, Any]) -> None:
+            for first in (choice.get("logprobs") or {}).get("content", [])[:1]:
+                for candidate in first["top_logprobs"]:
+                    word = candidate["token"].strip().lower()
+                    if word in mass:
+                        mass[word] += math.exp(candidate["logprob"])
+
+        options = {"max_tokens": 1, "logprobs": True, "top_logprobs": _FIRST_TOKENS}
+        self._worker.submit(self._complete, _JUDGE, prompt, receive, threading.Event(), **options).result()
+        total = sum(mass.values())
+        return mass["yes"] / total if total else 0.5
+
+    def _fitting(self, messages: Sequence[Message], max_tokens: int) -> list[dict[str, str]]:
+        prompt = [{"role": message.role, "content": _defuse(message.content)} for message in messages]
+        tokens = int(self._call("POST", "/chat/completions/input_tokens", messages=prompt)["input_tokens"])
+        if tokens + max_tokens > self._context_tokens:
+            raise GeneratorError(
+                f"The prompt has {tokens} tokens and the answer may have {max_tokens}, but {self._info.model} is set to "
+                f"{self._context_tokens} together. Raise context_tokens, or lower answer_tokens or evidence."
+            )
+        return prompt
+
+    def _complete(
+        self,
+        slot: int,
+        prompt: list[dict[str, str]],
+        receive: Callable[[dict[str, Any]], None],
+        stopped: threading.Event,
+        **options: int,
+    ) -> None:
+        """Continue `prompt`, keeping what the slot has read of the messages before the last.
+
+        Numbers come out a little different when the same tokens are read in other stretches, and now and then another
+        word wins. So the slot is first brought back to the beginning alone, and what follows is always read from there.
+        """
+        beginning = prompt[:-1]
+        if beginning:
+            kept = self._beginnings.pop(slot, None) == beginning
+            self._request(
+                slot, [*beginning, {"role": "user", "content": "-"}], lambda _: None, stopped, kept, {"max_tokens": 1}
+            )
+            self._beginnings[slot] = beginning
+        self._request(slot, prompt, receive, stopped, bool(beginning), options)
+
+    def _request(
+        self,
+        slot: int,
+        prompt: list[dict[str, str]],
+        receive: Callable[[dict[str, Any]], None],
+        stopped: threading.Event,
+        kept: bool,
+        options: dict[str, int],
+    ) -> None:
+        failures: list[str] = []
+
+        def hear(chunk: dict[str, Any]) -> bool:
+            """Whether to stop; called between stretches of reading and after each token."""
+            if "error" in chunk:
+                failures.append(" ".join(str(chunk["error"].get("message", chunk["error"])).split()))
+            for choice in chunk.get("choices", ()):
+                receive(choice)
+            if timings := chunk.get("timings"):
+                logger.debug("slot %d: %d tokens kept, %d read", slot, timings["cache_n"], timings["prompt_n"])
+            return stopped.is_set()
+
+        request = {"messages": prompt, "temperature": 0, "seed": 0, "id_slot": slot, "cache_prompt": kept, **options}
+        streaming = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
+        self._server.handle_chat_completions(request | streaming, hear)
+        if failures:
+            raise GeneratorError(f"{self._info.model} failed: {failures[0]}. Ask again, or choose another generator.")
+
+    def _call(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        with closing(http.client.HTTPConnection(self._address)) as connection:
+            connection.request(method, path, json.dumps(body), headers)
+            response = connection.getresponse()
+            answer: dict[str, Any] = json.load(response)
+        if response.status != http.HTTPStatus.OK:
+            raise GeneratorError(f"{self._info.model} failed to count tokens: {answer}. Choose another generator.")
+        return answer
+
+
+def _defuse(text: str) -> str:
+    """Keep a document from writing control tokens such as <|im_end|>, which would end its message."""
+    return text.replace("<|", "< |")
+
+
+def _physical_cores() -> int:
+    """Cores this process may use, each counted once however many threads its hardware runs (where Linux tells)."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    files = {cpu: Path(topology.format(cpu)) for cpu in os.sched_getaffinity(0)}
+    return len({file.read_text() if file.is_file() else str(cpu) for cpu, file in files.items()})

@@ -1,0 +1,165 @@
+"""Small real parts for the fast suite: an embedder without a model, and an index over a few documents."""
+
+from __future__ import annotations
+
+import hashlib
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rag.answering import Engine
+from rag.evidence import EvidenceFinder
+from rag.extractive import ExtractiveGenerator
+from rag.indexing import build
+from rag.prompts import load_prompt
+from rag.protocols import Generator, Vectors
+from rag.reading import read_documents
+from rag.retrieval import HybridRetriever
+from rag.tokens import TiktokenTokenizer
+from rag.versions import IndexVersion, open_version
+from rag.wiring import PROMPTS, make_store
+from rag.words import stems
+
+
+class HashingEmbedder:
+    """A bag of word stems, each hashed to a place and a sign: texts that share words are near. No model, no state."""
+
+    name = "hashing"
+    sha256 = "0" * 64
+    dimension = 256
+    max_tokens = 256
+
+    def count(self, text: str) -> int:
+        return len(text.split()) + 2
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        return np.stack([self._vector(text) for text in texts]) if texts else np.empty((0, self.dimension), np.float32)
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self.embed_passages(texts)
+
+    def _vector(self, text: str) -> Vectors:
+        vector = np.zeros(self.dimension, dtype=np.float32)
+        for stem in stems(text) or [text]:
+            digest = hashlib.sha256(stem.encode()).digest()
+            vector[int.from_bytes(digest[:2]) % self.dimension] += 1.0 if digest[2] % 2 else -1.0
+        if not vector.any():
+            vector[0] = 1.0
+        unit: Vectors = vector / np.linalg.norm(vector)
+        return unit
+
+
+BAKER = """\
+---
+title: Baker
+role: Baker
+aliases: [Master Baker]
+---
+# Baker
+
+## Pay
+
+A Baker earns, by place:
+
+- Bern: 61,000 francs a year
+- Basel: 64,500 francs a year
+
+## Skills
+
+Bakers rise early. They know flour, water and yeast (see p. 3).
+A Baker needs patience above all.
+"""
+
+MILLER = """\
+---
+title: Miller
+role: Miller
+---
+# Miller
+
+## Pay
+
+A Miller earns 58,000 francs a year in Bern.
+
+## Work
+
+Millers grind grain. The mill of Bern has two stones.
+"""
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A folder with two small documents about two roles."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    (folder / "baker.md").write_text(BAKER, encoding="utf-8")
+    (folder / "miller.md").write_text(MILLER, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def open_shelf(tmp_path: Path) -> Callable[[Path], IndexVersion]:
+    """Builds an index version from a folder and opens it, through real FAISS and bm25s files."""
+
+    def opened(folder: Path) -> IndexVersion:
+        documents, _ = read_documents([folder])
+        embedder, store = HashingEmbedder(), make_store()
+        build(
+            documents,
+            tmp_path / "build",
+            embedder=embedder,
+            tokenizer=TiktokenTokenizer(),
+            store=store,
+            passage_tokens=200,
+        )
+        return open_version(
+            tmp_path / "build", embedder=embedder.name, embedder_sha256=embedder.sha256, passage_tokens=200, store=store
+        )
+
+    return opened
+
+
+@pytest.fixture
+def engine_over(open_shelf: Callable[[Path], IndexVersion]) -> Callable[..., Engine]:
+    """An engine over a folder; further generators by name."""
+
+    def make(folder: Path, generator: str = "extractive", **others: Generator) -> Engine:
+        version, embedder = open_shelf(folder), HashingEmbedder()
+        named: dict[str, Generator] = {"extractive": ExtractiveGenerator(TiktokenTokenizer()), **others}
+        return Engine(
+            version=version,
+            retriever=HybridRetriever(version, embedder),
+            evidence=EvidenceFinder(version, embedder),
+            generator_named=named.__getitem__,
+            system_prompt=load_prompt(PROMPTS, "system"),
+            question_prompt=load_prompt(PROMPTS, "question"),
+            generator=generator,
+        )
+
+    return make
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Writes a dedented text to a file under the test's own folder."""
+
+    def written(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    return written
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the person who runs the tests reaches them."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("ROLEWISE_") and name != "ROLEWISE_MODELS":
+            monkeypatch.delenv(name)
