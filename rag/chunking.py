@@ -117,7 +117,8 @@ def _outer_spans(document: Document, section: Section) -> Iterator[tuple[int, in
     for sentence in sentences_of(document, section):
         line = max(document.text.rfind("\n", 0, sentence.start) + 1, floor)
         before = document.text[line : sentence.start]
-        start = line if ENTRY.fullmatch(before + "x", 0, len(before)) or not before.strip() else sentence.start
+        marker = ENTRY.match(before + "x")
+        start = line if (marker and marker.end() == len(before)) or not before.strip() else sentence.start
         yield start, sentence.end
         floor = sentence.end
 

@@ -1,69 +1,67 @@
 """Writes drafts with a model behind an OpenAI-compatible endpoint.
 
 In go messages, out come pieces of text as the endpoint sends them. Whatever goes wrong there becomes one line that
-names the endpoint's host and what to do. Nothing is read from the environment but the proxy settings, and the key is
-sent to the endpoint and shown nowhere. It reads no evidence and judges nothing.
+names the endpoint's host and what to do; the key is sent to the endpoint and shown nowhere. It reads no evidence,
+judges nothing and takes nothing from the environment but the proxy.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import logging
 from collections.abc import Iterator, Sequence
-from json import JSONDecodeError
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+from urllib.parse import SplitResult, urlsplit
 
 from rag.errors import GeneratorError, SettingsError
 from rag.protocols import Tokenizer
 from rag.types import Evidence, GeneratorInfo, Message
 
 if TYPE_CHECKING:
-    from openai import Stream
-    from openai.types.chat import ChatCompletionChunk
-
-logger = logging.getLogger(__name__)
+    from openai import OpenAIError
+    from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 
 class HostedGenerator:
-    """Speaks to `url` (which ends in /v1 at most hosts) as `model`. Safe to use from several threads.
+    """Speaks to `base_url` (which ends in /v1 at most hosts) as `model`. Safe to use from several threads.
 
-    `timeout` is the longest silence to bear, in seconds. 429, 5xx and broken connections are tried `retries` times
-    more, at growing intervals, unless text has already come. Tokens are counted by `tokenizer`, since hosts do not tell
-    theirs. Raises SettingsError if an argument cannot be right.
+    `timeout` is the longest silence to bear, in seconds. 429, 5xx, silence and a connection that fails are tried
+    `retries` times more, at growing intervals, unless the answer has begun. Tokens are counted by `tokenizer`, since
+    endpoints do not tell theirs. An empty key will do where none is asked for. Raises SettingsError.
     """
 
     def __init__(
         self,
         *,
-        url: str,
+        base_url: str,
+        api_key: str,
         model: str,
-        key: str,
         tokenizer: Tokenizer,
         timeout: float = 60.0,
         retries: int = 3,
         context_tokens: int = 8192,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError("hosted_url must be the address of an endpoint, such as https://example.org/v1.")
-        if not model:
-            raise SettingsError("hosted_model is not set. Name a model that the endpoint offers.")
-        if not key and not _is_loopback(parts.hostname):
-            raise SettingsError(f"{parts.hostname} needs a key. Set ROLEWISE_HOSTED_KEY.")
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise SettingsError("hosted_key holds a space, a line break or a letter outside ASCII. Copy it again.")
+        endpoint = _endpoint(base_url)
+        if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
+            raise SettingsError("hosted_key holds a space, a line break or a letter outside ASCII. Copy the key again.")
 
-        from openai import OpenAI  # noqa: PLC0415
+        from openai import DefaultHttpxClient, OpenAI
 
-        self._host = parts.hostname
-        self._timeout = timeout
-        self._tokenizer = tokenizer
-        self._context_tokens = context_tokens
+        self._host = endpoint.netloc
         self._info = GeneratorInfo("hosted", model)
-        self._client = OpenAI(base_url=url, api_key=key or "none", timeout=timeout, max_retries=retries)
-        # The client takes these from OPENAI_* variables when they are not given, and cannot be given "none".
+        self._context_tokens = context_tokens
+        self._tokenizer = tokenizer
+        self._timeout = timeout
+        self._client = OpenAI(
+            base_url=base_url,
+            api_key=api_key or "none",
+            timeout=timeout,
+            max_retries=retries,
+            http_client=DefaultHttpxClient(trust_env=not _is_loopback(endpoint.hostname)),  # no proxy to this machine
+        )
+        # What the client has taken from OPENAI_* variables that are meant for another endpoint.
         self._client.organization = self._client.project = None
+        self._client._custom_headers = {}
 
     @property
     def info(self) -> GeneratorInfo:
@@ -77,5 +75,90 @@ class HostedGenerator:
         return self._tokenizer.count(text)
 
     def close(self) -> None:
-        """Close the connections that are kept open for the next question."""
+        """Close the connections that were kept for the next question."""
         self._client.close()
+
+    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Iterator[str]:  # noqa: ARG002
+        """Pieces of the draft; see `Generator`. Raises GeneratorError, also after some pieces if the rest fails."""
+        from openai import OpenAIError
+
+        prompt = cast(
+            "list[ChatCompletionMessageParam]",
+            [{"role": message.role, "content": message.content} for message in messages],
+        )
+        has_begun = has_ended = False
+        try:
+            with self._client.chat.completions.create(
+                messages=prompt, model=self._info.model, max_tokens=max_tokens, temperature=0, stream=True
+            ) as chunks:
+                for chunk in chunks:
+                    piece, has_ended = _read(chunk, has_ended)
+                    if piece:
+                        has_begun = True
+                        yield piece
+        except OpenAIError as error:
+            raise GeneratorError(self._explain(error, has_begun)) from None  # its request and body may hold the key
+        except (ValueError, TypeError, AttributeError):  # not JSON, or JSON of another shape
+            has_ended = has_begun = False
+        if not has_ended and has_begun:
+            raise GeneratorError(f"{self._host} broke off in the middle of the answer. Ask again.")
+        if not has_ended:
+            raise GeneratorError(
+                f"{self._host} sent something that is not an answer of an OpenAI-compatible endpoint. "
+                "Check hosted_url; it often ends in /v1."
+            )
+
+    def _explain(self, error: OpenAIError, has_begun: bool) -> str:
+        """One line for a person, from the kind of failure alone: what endpoints write about it may repeat the key."""
+        import openai
+
+        match error:
+            case openai.APITimeoutError():
+                failure = f"was silent for {self._timeout:g} s. Ask again, or raise hosted_timeout."
+            case openai.APIConnectionError() if has_begun:
+                failure = "broke off in the middle of the answer. Ask again."
+            case openai.APIConnectionError():
+                failure = "cannot be reached. Check hosted_url and the network."
+            case openai.AuthenticationError() | openai.PermissionDeniedError():
+                failure = f"refused the key (HTTP {error.status_code}). Set ROLEWISE_HOSTED_KEY to a valid one."
+            case openai.NotFoundError():
+                failure = f"knows no model {self._info.model!r} at this address. Check hosted_model and hosted_url."
+            case openai.RateLimitError():
+                failure = "takes no more requests now (HTTP 429). Wait, or check the quota of the key."
+            case openai.APIStatusError() if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                failure = f"is failing (HTTP {error.status_code}). Ask again later, or take another generator."
+            case openai.APIStatusError():
+                failure = (
+                    f"refused the request (HTTP {error.status_code}). Check hosted_model, and that "
+                    f"hosted_context_tokens ({self._context_tokens}) is not more than the model takes."
+                )
+            case _:
+                failure = "reported a failure while answering. Ask again, or take another generator."
+        return f"{self._host} {failure}"
+
+
+def _read(chunk: ChatCompletionChunk, has_ended: bool) -> tuple[str, bool]:
+    """Text of a chunk and whether the answer has ended. The client checks no shapes, so any of this may raise."""
+    piece = ""
+    for choice in chunk.choices:  # none in a chunk that only counts tokens
+        piece += choice.delta.content or ""
+        has_ended = has_ended or choice.finish_reason is not None
+    return piece, has_ended
+
+
+def _endpoint(base_url: str) -> SplitResult:
+    """Raises SettingsError, which does not repeat the address, for a password may stand in it."""
+    try:
+        parts = urlsplit(base_url)
+        if parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc and parts.port != 0:
+            return parts
+    except ValueError:  # a port that is no number, a bracket that does not close
+        pass
+    raise SettingsError("hosted_url must be an address such as https://example.org/v1, without a name or password.")
+
+
+def _is_loopback(hostname: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(hostname or "").is_loopback
+    except ValueError:
+        return hostname == "localhost"

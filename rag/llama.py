@@ -27,6 +27,9 @@ from rag.types import Evidence, GeneratorInfo, Message
 
 logger = logging.getLogger(__name__)
 
+_Prompt = list[dict[str, str]]
+_Receive = Callable[[dict[str, Any]], None]
+
 # Each has a slot, llama.cpp's word for a context of its own, lest the prompt of one push out that of the other.
 _DRAFT, _JUDGE = range(2)
 # Tokens read at a stretch. A stream can be stopped only between stretches: 2 s apart for 1.5 B parameters on 2 cores.
@@ -71,7 +74,7 @@ class LlamaGenerator:
         # Of a model trained on less than was asked for, llama.cpp grants only that.
         granted = int(self._call("GET", "/props")["default_generation_settings"]["n_ctx"])
         self._context_tokens = min(context_tokens, granted)
-        self._beginnings: dict[int, list[dict[str, str]]] = {}
+        self._beginnings: dict[int, _Prompt] = {}
         # All work of the model is done on this one thread, hence in order and without locks.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="llama")
 
@@ -127,23 +130,18 @@ class LlamaGenerator:
         total = sum(mass.values())
         return mass["yes"] / total if total else 0.5
 
-    def _fitting(self, messages: Sequence[Message], max_tokens: int) -> list[dict[str, str]]:
+    def _fitting(self, messages: Sequence[Message], max_tokens: int) -> _Prompt:
         prompt = [{"role": message.role, "content": _defuse(message.content)} for message in messages]
         tokens = int(self._call("POST", "/chat/completions/input_tokens", messages=prompt)["input_tokens"])
         if tokens + max_tokens > self._context_tokens:
             raise GeneratorError(
-                f"The prompt has {tokens} tokens and the answer may have {max_tokens}, but {self._info.model} is set to "
+                f"The prompt has {tokens} tokens and the answer may have {max_tokens}, but {self._info.model} takes "
                 f"{self._context_tokens} together. Raise context_tokens, or lower answer_tokens or evidence."
             )
         return prompt
 
     def _complete(
-        self,
-        slot: int,
-        prompt: list[dict[str, str]],
-        receive: Callable[[dict[str, Any]], None],
-        stopped: threading.Event,
-        **options: int,
+        self, slot: int, prompt: _Prompt, receive: _Receive, stopped: threading.Event, **options: int
     ) -> None:
         """Continue `prompt`, keeping what the slot has read of the messages before the last.
 
@@ -157,17 +155,9 @@ class LlamaGenerator:
                 slot, [*beginning, {"role": "user", "content": "-"}], lambda _: None, stopped, kept, {"max_tokens": 1}
             )
             self._beginnings[slot] = beginning
-        self._request(slot, prompt, receive, stopped, bool(beginning), options)
+        self._request(slot, prompt, receive, stopped, cache_prompt=bool(beginning), **options)
 
-    def _request(
-        self,
-        slot: int,
-        prompt: list[dict[str, str]],
-        receive: Callable[[dict[str, Any]], None],
-        stopped: threading.Event,
-        kept: bool,
-        options: dict[str, int],
-    ) -> None:
+    def _request(self, slot: int, prompt: _Prompt, receive: _Receive, stopped: threading.Event, **options: Any) -> None:
         failures: list[str] = []
 
         def hear(chunk: dict[str, Any]) -> bool:
@@ -180,7 +170,7 @@ class LlamaGenerator:
                 logger.debug("slot %d: %d tokens kept, %d read", slot, timings["cache_n"], timings["prompt_n"])
             return stopped.is_set()
 
-        request = {"messages": prompt, "temperature": 0, "seed": 0, "id_slot": slot, "cache_prompt": kept, **options}
+        request = {"messages": prompt, "temperature": 0, "seed": 0, "id_slot": slot, **options}
         streaming = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
         self._server.handle_chat_completions(request | streaming, hear)
         if failures:

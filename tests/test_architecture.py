@@ -1,0 +1,73 @@
+"""The layers of the house: a file imports only from layers below its own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+LAYERS = [
+    "types errors protocols settings",
+    "words chunking figures roles fusion prompts packing citations record",
+    "reading tokens embedding vectors lexical extractive llama hosted models",
+    "versions indexing retrieval evidence verification answerability answering",
+    "wiring",
+    "__main__",
+]
+LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer.split()}
+FILES = sorted((PROJECT / "rag").glob("*.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Names of the package's modules that a file imports anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "rag":
+                found |= {alias.name for alias in node.names}
+            elif node.module.startswith("rag."):
+                found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("rag.")}
+    return found - {"__version__"}
+
+
+def test_every_file_has_a_layer() -> None:
+    assert {path.stem for path in FILES} - {"__init__"} == set(LAYER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_imports_only_from_layers_below(path: Path) -> None:
+    if path.stem == "__init__":
+        assert imports_of(path) == set()
+        return
+    same_layer_is_allowed = LAYER[path.stem] in (0, 1, 3)  # types know errors; one stage calls the one before it
+    limit = LAYER[path.stem] + same_layer_is_allowed
+    assert {name for name in imports_of(path) if LAYER[name] >= limit} == set()
+
+
+def test_there_is_no_cycle() -> None:
+    graph = {path.stem: imports_of(path) for path in FILES}
+    while free := {name for name, needs in graph.items() if not needs}:
+        graph = {name: needs - free for name, needs in graph.items() if name not in free}
+    assert graph == {}
+
+
+def test_only_wiring_names_adapters() -> None:
+    adapters = {"embedding", "vectors", "lexical", "extractive", "llama", "hosted"}
+    users = {path.stem for path in FILES if imports_of(path) & adapters}
+    assert users == {"wiring"}
+
+
+@pytest.mark.parametrize("module", ["rag", "rag.__main__", "rag.wiring", "rag.answering"])
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    heavy = (
+        "torch faiss gradio sentence_transformers transformers bm25s xllamacpp openai tiktoken huggingface_hub".split()
+    )
+    code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert run.stdout.strip() == "[]"
