@@ -6,6 +6,7 @@ what fails the check is listed as struck. If a draft leaves nothing, the evidenc
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -145,10 +146,11 @@ class _Draft:
         self.prompt_sha256 = hashlib.sha256("\n\n".join(one.content for one in messages).encode()).hexdigest()
         reader = DraftReader()
         pieces = generator.stream(messages, packed.evidence, max_tokens=self.engine.answer_tokens)
-        for piece in pieces:
-            self.clock.mark("first_token")
-            for sentence in reader.feed(piece):
-                yield from self._shown(sentence, packed)
+        with contextlib.closing(pieces):  # who leaves while it writes stops the model at once
+            for piece in pieces:
+                self.clock.mark("first_token")
+                for sentence in reader.feed(piece):
+                    yield from self._shown(sentence, packed)
         for sentence in reader.close():
             yield from self._shown(sentence, packed)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from rag.chunking import ENTRY, sentence_spans
 
-_BRACKETED = re.compile(r"\s*[\[【]\s*(?:notes?\s+)?(\d{1,3}(?:\s*(?:,|;|and|&)\s*\d{1,3})*)\s*[\]】]", re.IGNORECASE)
+_OPENING = "[【"
+_MARKER = re.compile(r"\s*[\[【]\s*(?:notes?\s+)?(\d{1,3}(?:\s*(?:,|;|and|&)\s*\d{1,3})*)\s*[\]】]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +52,28 @@ def read_line(line: str) -> list[DraftSentence]:
 
 def _sentences(line: str) -> Iterator[tuple[int, int]]:
     """Spans of sentences with the markers behind them. A marker that opens a span belongs to the sentence before."""
+    entry = ENTRY.match(line)
     pending: tuple[int, int] | None = None
-    for start, end in sentence_spans(line, 0, len(line)):
-        if pending is not None and line[start] in "[【":
-            marker = _BRACKETED.match(line, start, end)
-            stop = start
-            while marker:
-                stop = marker.end()
-                marker = _BRACKETED.match(line, stop, end)
-            rest = line[stop:end].strip(" .")
-            if not rest:
-                pending = (pending[0], end)
-                continue
-            pending = (pending[0], stop)
-            start = stop + len(line[stop:end]) - len(line[stop:end].lstrip(" ."))
-        if pending is not None:
-            yield pending
-        pending = (start, end)
+    for start, end in sentence_spans(line, entry.end() if entry else 0, len(line)):
+        if pending is None or line[start] not in _OPENING:
+            if pending is not None:
+                yield pending
+            pending = (start, end)
+            continue
+        stop = start
+        while marker := _MARKER.match(line, stop, end):
+            stop = marker.end()
+        after = stop + len(line[stop:end]) - len(line[stop:end].lstrip(" ."))
+        if stop == start or after == end:  # a marker that is still being written, or nothing but markers
+            pending = (pending[0], end)
+        else:
+            yield pending[0], stop
+            pending = (after, end)
     if pending is not None:
         yield pending
 
 
 def _read(text: str) -> DraftSentence:
-    numbers = [int(number) for match in _BRACKETED.finditer(text) for number in re.findall(r"\d+", match[1])]
-    bare = _BRACKETED.sub("", text).strip()
-    bare = ENTRY.sub("", bare, count=1) if ENTRY.match(bare) else bare
-    return DraftSentence(bare.strip().strip("*").strip(), tuple(dict.fromkeys(numbers)))
+    numbers = [int(number) for match in _MARKER.finditer(text) for number in re.findall(r"\d+", match[1])]
+    bare = _MARKER.sub("", text).strip(" *")
+    return DraftSentence(bare, tuple(dict.fromkeys(numbers)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from rag.protocols import Tokenizer
+from rag.protocols import Draft, Tokenizer
 from rag.types import Evidence, GeneratorInfo, Message
 
 MOST = 5
@@ -25,7 +25,7 @@ class ExtractiveGenerator:
     def count(self, text: str) -> int:
         return self._tokenizer.count(text)
 
-    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Iterator[str]:  # noqa: ARG002
+    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Draft:  # noqa: ARG002
         written = 0
         for number, one in enumerate(evidence[:MOST], start=1):
             if one.score < NEAR * evidence[0].score:

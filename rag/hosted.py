@@ -8,13 +8,13 @@ judges nothing and takes nothing from the environment but the proxy.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 from urllib.parse import SplitResult, urlsplit
 
 from rag.errors import GeneratorError, SettingsError
-from rag.protocols import Tokenizer
+from rag.protocols import Draft, Tokenizer
 from rag.types import Evidence, GeneratorInfo, Message
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class HostedGenerator:
         """Close the connections that were kept for the next question."""
         self._client.close()
 
-    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Iterator[str]:  # noqa: ARG002
+    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Draft:  # noqa: ARG002
         """Pieces of the draft; see `Generator`. Raises GeneratorError, also after some pieces if the rest fails."""
         from openai import OpenAIError
 

@@ -14,7 +14,7 @@ import math
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rag.errors import GeneratorError, ModelError
+from rag.protocols import Draft
 from rag.types import Evidence, GeneratorInfo, Message
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class LlamaGenerator:
     """
 
     def __init__(self, *, path: Path, model: str, sha256: str, threads: int = 0, context_tokens: int = 4096) -> None:
-        import xllamacpp  # type: ignore[import-untyped]  # compiled, ships no types
+        import xllamacpp
 
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
@@ -71,9 +72,9 @@ class LlamaGenerator:
             ) from None
         self._address = urlsplit(self._server.listening_address).netloc
         self._info = GeneratorInfo("local", model, sha256)
-        # Of a model trained on less than was asked for, llama.cpp grants only that.
-        granted = int(self._call("GET", "/props")["default_generation_settings"]["n_ctx"])
-        self._context_tokens = min(context_tokens, granted)
+        # Beyond the length it was trained on, a model writes nonsense.
+        trained = int(self._call("GET", "/v1/models")["data"][0]["meta"]["n_ctx_train"])
+        self._context_tokens = min(context_tokens, trained)
         self._beginnings: dict[int, _Prompt] = {}
         # All work of the model is done on this one thread, hence in order and without locks.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="llama")
@@ -89,7 +90,7 @@ class LlamaGenerator:
     def count(self, text: str) -> int:
         return len(self._call("POST", "/tokenize", content=_defuse(text))["tokens"])
 
-    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Iterator[str]:  # noqa: ARG002
+    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Draft:  # noqa: ARG002
         """Pieces of the draft; see `Generator`. Raises GeneratorError before any work if the context is too short."""
         prompt = self._fitting(messages, max_tokens)
         pieces: SimpleQueue[str | None] = SimpleQueue()
@@ -151,10 +152,10 @@ class LlamaGenerator:
         beginning = prompt[:-1]
         if beginning:
             kept = self._beginnings.pop(slot, None) == beginning
-            self._request(
-                slot, [*beginning, {"role": "user", "content": "-"}], lambda _: None, stopped, kept, {"max_tokens": 1}
-            )
-            self._beginnings[slot] = beginning
+            opening = [*beginning, {"role": "user", "content": "-"}]
+            self._request(slot, opening, lambda _: None, stopped, cache_prompt=kept, max_tokens=1)
+            if not stopped.is_set():
+                self._beginnings[slot] = beginning
         self._request(slot, prompt, receive, stopped, cache_prompt=bool(beginning), **options)
 
     def _request(self, slot: int, prompt: _Prompt, receive: _Receive, stopped: threading.Event, **options: Any) -> None:

@@ -6,7 +6,8 @@ run over every implementation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import collections.abc
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ from rag.types import Evidence, GeneratorInfo, Message, ScoredPassage
 
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+Draft = collections.abc.Generator[str, None, None]
+"""The pieces of a draft as they are written. Closing it stops the work."""
 
 
 class Tokenizer(Protocol):
@@ -96,10 +99,10 @@ class Generator(Protocol):
 
     def count(self, text: str) -> int: ...
 
-    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Iterator[str]:
+    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Draft:
         """Pieces of a draft that cites the evidence as [1], [2], … in the order given.
 
         A model reads `messages`, which already contain the evidence; a generator without a model uses `evidence`
-        itself. Closing the iterator stops the work. Raises GeneratorError if no draft can be had.
+        itself. Raises GeneratorError if no draft can be had.
         """
         ...

@@ -101,10 +101,16 @@ class Roles:
     def _joined(self, match: _Match, tokens: Sequence[str]) -> Iterable[_Match]:
         """Roles whose last word is left out before `match`: the platform in "platform and infrastructure engineers"."""
         at = match.start - 1
-        if at >= 1 and tokens[at] in _JOINERS:
-            for role in self.names:
-                if role != match.role and _is_one_of(tokens[at - 1], self._own[role]):
-                    yield _Match(role, at - 1, at)
+        if at < 1 or tokens[at] not in _JOINERS:
+            return
+        shared = {word for names in self._names.values() for name in names for word in name}
+        while at >= 0:
+            role = next((role for role in self.names if _is_one_of(tokens[at], self._own[role])), None)
+            if role is not None:
+                yield _Match(role, at, at + 1)
+            elif tokens[at] not in _JOINERS and tokens[at] not in shared:
+                return
+            at -= 1
 
 
 def _singular(text: str) -> list[str]:

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import GeneratorType
 from typing import Any
 
 import pytest
@@ -333,6 +334,7 @@ def test_variables_meant_for_another_endpoint_are_not_read(
 def test_closing_the_iterator_hangs_up(endpoint: Endpoints, generator_of: Generators) -> None:
     server = endpoint(talks_on)
     pieces = generator_of(server).stream(QUESTION, [], max_tokens=50)
+    assert isinstance(pieces, GeneratorType)
     assert next(pieces) == "and "
     pieces.close()
     assert server.hung_up.wait(2)

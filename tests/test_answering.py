@@ -1,0 +1,174 @@
+"""An answer says only what its quotations bear, and its record is complete and true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from rag.answering import Engine
+from rag.errors import GeneratorError, SettingsError
+from rag.protocols import Draft
+from rag.record import answer_record
+from rag.types import Evidence, Finished, GeneratorInfo, Message, Retrieved, Token
+
+QUESTION = "What does a baker earn in Basel?"
+
+
+class Scripted:
+    """A generator that says what it is told to, in pieces of three characters, and keeps what it was asked."""
+
+    info = GeneratorInfo("scripted", "script-1", "f" * 64)
+    context_tokens = 4096
+
+    def __init__(self, *drafts: str, fails: bool = False) -> None:
+        self.drafts = list(drafts)
+        self.fails = fails
+        self.asked: list[Sequence[Message]] = []
+        self.closed = False
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Draft:
+        self.asked.append(messages)
+        draft = self.drafts.pop(0)
+        try:
+            for start in range(0, len(draft), 3):
+                yield draft[start : start + 3]
+            if self.fails:
+                raise GeneratorError("the line broke. Try again.")
+        finally:
+            self.closed = True
+
+
+def test_passages_come_first_then_checked_sentences_then_the_answer(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    draft = "A baker in Basel earns 64,500 francs a year [1]. In Bern it is 99,000 [2]."
+    engine = engine_over(shelf, scripted=Scripted(draft))
+    events = list(engine.stream_answer(QUESTION, generator="scripted"))
+    assert [type(event) for event in events] == [Retrieved, Token, Finished]
+    assert isinstance(events[-1], Finished)
+    answer = events[-1].answer
+    assert "".join(event.text for event in events if isinstance(event, Token)) == answer.text
+    assert answer.text == "A baker in Basel earns 64,500 francs a year. [1]"
+    assert answer.status == "answered"
+    assert [(one.sentence, one.reason) for one in answer.struck] == [
+        ("In Bern it is 99,000.", "its quotation does not contain 99,000")
+    ]
+    [citation] = answer.citations
+    text = engine.version.documents["baker"].text
+    assert text[citation.start : citation.end] == citation.quote == "Basel: 64,500 francs a year"
+
+
+def test_the_record_has_every_field(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    record = answer_record(engine_over(shelf).ask(QUESTION), id="q1")
+    assert record["id"] == "q1"
+    assert record["question"] == QUESTION
+    assert (record["status"], record["answer"]) == ("answered", "Basel: 64,500 francs a year [1]")
+    assert record["citations"] == [
+        {
+            "marker": 1,
+            "document": "baker",
+            "title": "Baker",
+            "role": "Baker",
+            "section": ["Pay"],
+            "passage": "baker:12-96",
+            "quote": "Basel: 64,500 francs a year",
+            "start": 69,
+            "end": 96,
+        }
+    ]
+    assert record["generator"] == {"name": "extractive", "model": "extractive", "sha256": None}
+    assert record["index"]["embedder"] == "hashing"
+    assert {"retrieve", "first_token", "total"} <= set(record["timings_ms"])
+    assert record["passages"][0]["ranks"] == {"dense": 1, "lexical": 1}
+    assert (record["struck"], record["notice"]) == ([], "")
+    assert len(record["prompt_sha256"]) == 64
+
+
+def test_markers_are_numbered_anew_and_each_quotation_has_one(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    draft = "In Bern a Baker earns 61,000 francs a year [2]. In Basel a Baker earns 64,500 francs a year [1]. Bern: 61,000 francs a year [2]."
+    answer = engine_over(shelf, scripted=Scripted(draft)).ask(QUESTION, generator="scripted")
+    assert [line[-3:] for line in answer.text.split("\n")] == ["[1]", "[2]", "[1]"]
+    assert [citation.marker for citation in answer.citations] == [1, 2]
+
+
+def test_markers_that_point_nowhere_are_removed_and_listed(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    draft = "A baker in Basel earns 64,500 francs a year [1][77]."
+    answer = engine_over(shelf, scripted=Scripted(draft)).ask(QUESTION, generator="scripted")
+    assert answer.text == "A baker in Basel earns 64,500 francs a year. [1]"
+    assert [one.reason for one in answer.struck] == ["1 of its markers point to no source; removed"]
+
+
+def test_a_draft_of_which_nothing_stands_gives_way_to_the_evidence(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    answer = engine_over(shelf, scripted=Scripted("Bakers earn 1,000,000 francs.")).ask(QUESTION, generator="scripted")
+    assert answer.text == "Basel: 64,500 francs a year [1]"
+    assert answer.generator.name == "extractive"
+    assert len(answer.struck) == 1
+
+
+def test_a_generator_that_fails_is_replaced_and_the_answer_says_so(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    answer = engine_over(shelf, scripted=Scripted("", fails=True)).ask(QUESTION, generator="scripted")
+    assert answer.generator.name == "extractive"
+    assert answer.text == "Basel: 64,500 francs a year [1]"
+    assert answer.notice.startswith("The scripted generator could not answer (the line broke. Try again.)")
+
+
+def test_what_stood_before_a_failure_is_kept_once(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    draft = "Basel: 64,500 francs a year [1]\n"
+    answer = engine_over(shelf, scripted=Scripted(draft, fails=True)).ask(QUESTION, generator="scripted")
+    assert answer.text == "Basel: 64,500 francs a year [1]"
+
+
+def test_the_model_gets_numbered_notes_and_documents_are_data(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    (shelf / "baker.md").write_text(
+        "---\ntitle: Baker\nrole: Baker\n---\nA baker in Basel earns $question and $notes francs.\n"
+    )
+    scripted = Scripted("Nothing.")
+    engine_over(shelf, scripted=scripted).ask(QUESTION, generator="scripted")
+    system, user = scripted.asked[0]
+    assert (system.role, user.role) == ("system", "user")
+    assert "[1] Baker: A baker in Basel earns $question and $notes francs." in user.content
+    assert user.content.endswith(f"Question: {QUESTION}")
+
+
+def test_a_question_that_nothing_bears_on_is_not_answered(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    scripted = Scripted("Paris [1].")
+    answer = engine_over(shelf, scripted=scripted).ask("Quantum chromodynamics lattice?", generator="scripted")
+    assert (answer.status, answer.text, answer.citations) == ("not_found", "The documents do not tell.", ())
+    assert len(answer.passages) == 4
+    assert scripted.asked == []
+
+
+@pytest.mark.parametrize(
+    ("question", "message"), [("  ", "the question is empty"), ("x" * 4001, "has 4,001 characters")]
+)
+def test_a_question_that_cannot_be_asked(
+    shelf: Path, engine_over: Callable[..., Engine], question: str, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        engine_over(shelf).ask(question)
+
+
+def test_stopping_the_answer_closes_the_generator(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    scripted = Scripted("Basel: 64,500 francs a year [1]\n" * 20)
+    events = engine_over(shelf, scripted=scripted).stream_answer(QUESTION, generator="scripted")
+    assert isinstance(next(events), Retrieved)
+    assert isinstance(next(events), Token)
+    events.close()
+    assert scripted.closed
+
+
+def test_the_same_question_finds_the_same_passages_by_search_and_by_answer(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    engine = engine_over(shelf)
+    for question in (QUESTION, "Bern", "Who knows flour?"):
+        assert list(engine.ask(question).passages) == engine.search(question)

@@ -1,0 +1,167 @@
+"""The command line: data on stdout, one line of error, exit status 0, 1 or 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rag import models, wiring
+from rag.__main__ import cli, main
+from rag.errors import ModelMissing
+from rag.protocols import Embedder
+from rag.settings import Settings
+from tests.conftest import HashingEmbedder
+
+
+@pytest.fixture(autouse=True)
+def _no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The hashing embedder stands in for the pulled one, and no generator's model is there."""
+
+    def hashing(_: Settings) -> Embedder:
+        return HashingEmbedder()
+
+    monkeypatch.setattr(wiring, "make_embedder", hashing)
+    monkeypatch.setenv("ROLEWISE_MODELS", str(tmp_path / "models"))
+
+
+@pytest.fixture
+def home(shelf: Path, tmp_path: Path) -> Path:
+    """A home with an index over the shelf."""
+    assert run(tmp_path, "index", "build", str(shelf)).exit_code == 0
+    return tmp_path
+
+
+def run(home: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["--home", str(home), *arguments])
+
+
+def test_a_build_ends_with_a_summary(shelf: Path, tmp_path: Path) -> None:
+    (shelf / "photo.png").write_bytes(b"")
+    result = run(tmp_path, "index", "build", str(shelf))
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines()[:6])
+    assert (lines["documents"], lines["sections"], lines["passages"], lines["skipped"]) == ("2", "4", "4", "1")
+    assert "  photo.png: no reader for .png" in result.stdout
+    assert "(was there already)" in run(tmp_path, "index", "build", str(shelf)).stdout
+
+
+def test_search_prints_passages_with_ranks_per_stage(home: Path) -> None:
+    shown = run(home, "search", "flour and yeast", "-k", "1").stdout
+    assert shown.startswith("1. Baker > Skills\n   baker:106-203  score 0.0328  dense #1 (")
+    assert "lexical #1 (" in shown
+    record = json.loads(run(home, "search", "flour and yeast", "--json").stdout)
+    assert [one["id"] for one in record["passages"]][0] == "baker:106-203"
+
+
+def test_search_loads_no_generator(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a generator was loaded")
+
+    monkeypatch.setattr(wiring, "ExtractiveGenerator", refuse)
+    monkeypatch.setattr(models, "path_of", refuse)
+    assert run(home, "search", "flour").exit_code == 0
+
+
+def test_ask_prints_the_answer_with_its_quotations(home: Path) -> None:
+    shown = run(home, "ask", "What does a baker earn in Basel?", "--generator", "extractive").stdout
+    assert shown.startswith("Basel: 64,500 francs a year [1]\n\n[1] Baker > Pay\n    “Basel: 64,500 francs a year”\n")
+    record = json.loads(
+        run(home, "ask", "What does a baker earn in Basel?", "--generator", "extractive", "--json").stdout
+    )
+    text = run(home, "index", "text", "baker").stdout
+    [citation] = record["citations"]
+    assert text[citation["start"] : citation["end"]] == citation["quote"]
+
+
+def test_a_model_that_is_not_pulled_falls_back_and_says_so(home: Path) -> None:
+    record = json.loads(run(home, "ask", "What does a baker earn in Basel?", "--json").stdout)
+    assert record["generator"]["name"] == "extractive"
+    assert "python -m rag models pull qwen2.5-coder-1.5b" in record["notice"]
+
+
+def test_batch_answers_every_row_and_goes_on_where_it_stopped(home: Path) -> None:
+    rows = [
+        {"id": "a", "question": "What does a baker earn in Basel?"},
+        {"id": "b", "question": ""},
+        {"id": "c", "question": "pay?", "role": "pilot"},
+        {"question": "What does a miller earn?", "history": [{"role": "user", "content": "Hello"}]},
+    ]
+    questions, answers = home / "questions.jsonl", home / "answers.jsonl"
+    questions.write_text("\n".join([*map(json.dumps, rows), "not json"]) + "\n")
+    assert run(home, "batch", str(questions), "-o", str(answers), "--generator", "extractive").exit_code == 0
+    whole = answers.read_text()
+    records = [json.loads(line) for line in whole.splitlines()]
+    assert [record["status"] for record in records] == ["answered", "error", "error", "answered", "error"]
+    assert [record.get("id") for record in records] == ["a", "b", "c", None, None]
+    assert records[1]["error"].startswith("the question is empty")
+    assert records[3]["citations"][0]["quote"] == "A Miller earns 58,000 francs a year in Bern."
+    lines = whole.splitlines(keepends=True)
+    answers.write_text("".join(lines[:2]) + lines[2][:25])  # killed while it wrote the third
+    assert run(home, "batch", str(questions), "-o", str(answers), "--generator", "extractive").exit_code == 0
+    resumed = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert answers.read_text().startswith("".join(lines[:2]))
+    assert [record["status"] for record in resumed] == [record["status"] for record in records]
+
+
+def test_batch_refuses_answers_to_other_questions(home: Path) -> None:
+    (home / "questions.jsonl").write_text('{"question": "Bern?"}\n')
+    (home / "answers.jsonl").write_text('{"question": "Basel?"}\n')
+    result = run(home, "batch", str(home / "questions.jsonl"), "-o", str(home / "answers.jsonl"))
+    assert "holds answers to other questions" in str(result.exception)
+
+
+def test_versions_are_listed_verified_rolled_back_and_pruned(home: Path, shelf: Path) -> None:
+    (shelf / "miller.md").unlink()
+    assert run(home, "index", "build", str(shelf)).exit_code == 0
+    first, second = run(home, "index", "list").stdout.splitlines()
+    assert first.startswith("  ")
+    assert second.startswith("* ")
+    assert run(home, "index", "verify").stdout.strip().endswith("is sound")
+    assert run(home, "index", "rollback").stdout == f"{second.split()[1]} -> {first.split()[0]}\n"
+    assert run(home, "index", "prune", "--keep", "0").stdout == f"deleted {second.split()[1]}\n"
+    assert "there is no version before" in str(run(home, "index", "rollback").exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["search", "x"], 1, "error: there is no index in "),
+        (["index", "build", "nowhere"], 1, "error: nowhere does not exist."),
+        (["index", "text", "x"], 1, "error: there is no index in "),
+        (["models", "pull", "nothing"], 1, "error: "),
+        (["search"], 2, "Missing argument 'QUESTION'"),
+        (["fly"], 2, "No such command 'fly'"),
+        (["ask", "x", "--generator", "magic"], 2, "'magic' is not one of"),
+    ],
+)
+def test_failures_are_one_line_and_no_traceback(
+    tmp_path: Path, arguments: list[str], status: int, message: str
+) -> None:
+    environment = {**os.environ, "ROLEWISE_MODELS": str(tmp_path / "models"), "ROLEWISE_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "rag", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == status
+    assert message in done.stderr or (arguments[0] == "search" and "models pull" in done.stderr)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_embedder_that_is_not_pulled_is_named(tmp_path: Path) -> None:
+    del tmp_path
+    with pytest.raises(ModelMissing, match="python -m rag models pull all-MiniLM-L6-v2"):
+        models.path_of("all-MiniLM-L6-v2")
+
+
+def test_the_console_script_is_the_same_program(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["rolewise", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("rolewise, version ")

@@ -1,0 +1,184 @@
+"""Index versions: the same inputs give the same id, and what is opened is what was built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rag.errors import IndexDamaged, IndexMismatch, IndexMissing, SourceError
+from rag.indexing import BuildReport, build
+from rag.reading import read_documents
+from rag.tokens import TiktokenTokenizer
+from rag.versions import IndexVersion, current, faults, open_version, prune, read_texts, switch, versions
+from rag.wiring import make_store
+from tests.conftest import HashingEmbedder
+
+
+def build_from(folder: Path, into: Path, passage_tokens: int = 200) -> BuildReport:
+    documents, _ = read_documents([folder])
+    return build(
+        documents,
+        into,
+        embedder=HashingEmbedder(),
+        tokenizer=TiktokenTokenizer(),
+        store=make_store(),
+        passage_tokens=passage_tokens,
+    )
+
+
+def reopen(folder: Path, **changed: object) -> IndexVersion:
+    settings: dict[str, object] = {
+        "embedder": "hashing",
+        "embedder_sha256": "0" * 64,
+        "passage_tokens": 200,
+        "store": make_store(),
+    }
+    return open_version(folder, **{**settings, **changed})  # type: ignore[arg-type]
+
+
+def test_what_is_opened_is_what_was_built(shelf: Path, tmp_path: Path) -> None:
+    report = build_from(shelf, tmp_path / "build")
+    assert (report.documents, report.sections, report.passages, report.cut) == (2, 4, 4, 0)
+    version = reopen(tmp_path / "build")
+    assert version.info.version == report.version
+    assert {one.id: one for one in read_documents([shelf])[0]} == version.documents
+    assert [passage.id for passage in version.passages] == [
+        "baker:12-96",
+        "baker:106-203",
+        "miller:13-57",
+        "miller:65-118",
+    ]
+    assert all(version.documents[p.document].text[p.start : p.end] == p.text for p in version.passages)
+    assert list(version.rows_of(["Miller"]) if version.rows_of(["Miller"]) is not None else []) == [2, 3]
+    assert version.rows_of([]) is None
+
+
+def test_the_same_inputs_give_the_same_id_and_are_not_built_again(shelf: Path, tmp_path: Path) -> None:
+    first = build_from(shelf, tmp_path / "one")
+    assert build_from(shelf, tmp_path / "two").version == first.version
+    assert build_from(shelf, tmp_path / "one") == BuildReport(first.version, 2, 4, 4, first.tokens, 0, was_there=True)
+
+
+def test_another_text_or_setting_gives_another_id(shelf: Path, tmp_path: Path) -> None:
+    ids = {build_from(shelf, tmp_path / "build").version, build_from(shelf, tmp_path / "build", 100).version}
+    (shelf / "baker.md").write_text("Bakers bake.")
+    ids.add(build_from(shelf, tmp_path / "build").version)
+    assert len(ids) == 3
+    assert set(versions(tmp_path / "build")) == ids
+
+
+def test_an_index_that_does_not_match_its_settings_is_refused_with_the_command_that_mends_it(
+    shelf: Path, tmp_path: Path
+) -> None:
+    build_from(shelf, tmp_path)
+    with pytest.raises(
+        IndexMismatch,
+        match=r"built with the embedder hashing \(00000000\), the settings ask for e5 \(ffffffff\)\. Build it again: python -m rag index build",
+    ):
+        reopen(tmp_path, embedder="e5", embedder_sha256="f" * 64)
+    with pytest.raises(IndexMismatch, match="up to 200 tokens, the settings ask for 50"):
+        reopen(tmp_path, passage_tokens=50)
+
+
+def test_a_missing_index_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(IndexMissing, match="there is no index in .* Build it: python -m rag index build"):
+        current(tmp_path)
+
+
+def test_no_documents_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="there is no document to index"):
+        build(
+            [],
+            tmp_path,
+            embedder=HashingEmbedder(),
+            tokenizer=TiktokenTokenizer(),
+            store=make_store(),
+            passage_tokens=200,
+        )
+
+
+def test_an_altered_file_is_found_and_the_next_build_mends_it(shelf: Path, tmp_path: Path) -> None:
+    home = tmp_path / build_from(shelf, tmp_path).version
+    assert faults(home) == []
+    with (home / "vectors.faiss").open("r+b") as file:
+        file.seek(60)
+        file.write(b"\xff")
+    (home / "lexical" / "vocab.index.json").unlink()
+    assert faults(home) == [f"{home}/lexical/vocab.index.json is missing", f"{home}/vectors.faiss was altered"]
+    assert not build_from(shelf, tmp_path).was_there
+    assert faults(home) == []
+
+
+def test_a_damaged_file_is_named(shelf: Path, tmp_path: Path) -> None:
+    home = tmp_path / build_from(shelf, tmp_path).version
+    (home / "vectors.faiss").write_bytes(b"IxFI")
+    with pytest.raises(IndexDamaged, match=r"vectors\.faiss is not a readable FAISS index"):
+        reopen(tmp_path)
+    (home / "passages.jsonl").write_text("{")
+    with pytest.raises(IndexDamaged, match=r"passages\.jsonl cannot be read"):
+        reopen(tmp_path)
+    (home / "manifest.json").write_text("{}")
+    with pytest.raises(IndexDamaged, match=r"manifest\.json is not a readable manifest"):
+        reopen(tmp_path)
+
+
+def test_a_version_of_a_newer_program_is_refused(shelf: Path, tmp_path: Path) -> None:
+    path = tmp_path / build_from(shelf, tmp_path).version / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["inputs"]["format"] = 99
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(IndexMismatch, match="written by a newer Rolewise"):
+        reopen(tmp_path)
+
+
+def test_switching_back_and_pruning(shelf: Path, tmp_path: Path) -> None:
+    first = build_from(shelf, tmp_path).version
+    (shelf / "baker.md").write_text("Bakers bake.")
+    second = build_from(shelf, tmp_path).version
+    assert current(tmp_path) == second
+    switch(tmp_path, first)
+    assert reopen(tmp_path).documents["baker"].title == "Baker"
+    assert prune(tmp_path, keep=0) == [second]
+    assert versions(tmp_path) == [first]
+    with pytest.raises(IndexMissing, match=r"there is no index version 'none'"):
+        switch(tmp_path, "none")
+
+
+def test_the_stored_text_is_what_offsets_speak_of(shelf: Path, tmp_path: Path) -> None:
+    build_from(shelf, tmp_path)
+    baker = next(one for one in read_texts(tmp_path) if one.id == "baker")
+    assert baker.text[40:66] == "Bern: 61,000 francs a year"
+
+
+def test_progress_is_told_from_none_to_all(shelf: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    documents, _ = read_documents([shelf])
+    build(
+        documents,
+        tmp_path,
+        embedder=HashingEmbedder(),
+        tokenizer=TiktokenTokenizer(),
+        store=make_store(),
+        passage_tokens=200,
+        progress=lambda *step: told.append(step),
+    )
+    assert told == [
+        ("splitting", 0, 2),
+        ("splitting", 1, 2),
+        ("splitting", 2, 2),
+        ("embedding", 0, 4),
+        ("embedding", 4, 4),
+    ]
+
+
+def test_sentences_of_a_passage_know_a_lead_that_stands_in_another_passage(
+    write: Callable[[str, str], Path], open_shelf: Callable[[Path], IndexVersion]
+) -> None:
+    entries = "\n".join(f"- entry {number} {'word ' * 40}" for number in range(12))
+    folder = write("long/list.md", f"They are:\n\n{entries}\n").parent
+    version = open_shelf(folder)
+    assert len(version.passages) == 3
+    assert {one.lead for one in version.sentences(version.passages[2])} == {"They are:"}

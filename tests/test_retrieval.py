@@ -1,0 +1,37 @@
+"""Passages are found by meaning and by words, within the roles asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rag.answering import Engine
+from rag.errors import SettingsError
+
+
+def test_a_passage_tells_its_rank_and_score_in_each_stage(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    found = engine_over(shelf).search("flour and yeast")
+    assert found[0].passage.id == "baker:106-203"
+    assert found[0].ranks == {"dense": 1, "lexical": 1}
+    assert found[0].score == pytest.approx(2 / 61)
+    assert set(found[0].scores) == {"dense", "lexical"}
+    assert "lexical" not in found[-1].ranks  # it shares no word with the question
+
+
+def test_a_role_named_in_the_question_or_given_narrows_the_search(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    engine = engine_over(shelf)
+    assert {one.passage.role for one in engine.search("pay in Bern")} == {"Baker", "Miller"}
+    assert {one.passage.role for one in engine.search("pay of millers in Bern")} == {"Miller"}
+    assert {one.passage.role for one in engine.search("pay of millers in Bern", role="master baker")} == {"Baker"}
+    with pytest.raises(SettingsError, match="no single role is called 'pilot'"):
+        engine.search("pay", role="pilot")
+
+
+def test_k_passages_come_at_the_most(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    engine = engine_over(shelf)
+    assert len(engine.search("Bern", k=1)) == 1
+    assert engine.search("Bern", k=1) == engine.search("Bern", k=4)[:1]

@@ -1,0 +1,53 @@
+"""A sentence stands only if a quotation bears it."""
+
+from __future__ import annotations
+
+import pytest
+
+from rag.citations import DraftSentence
+from rag.types import Evidence, Passage, Sentence
+from rag.verification import verify
+
+
+def evidence(text: str, *section: str, lead: str = "") -> Evidence:
+    passage = Passage("baker", "Baker", "Baker", section, 0, len(text), text)
+    return Evidence(passage, Sentence(0, len(text), text, lead), 1.0)
+
+
+BERN = evidence("Bern: 61,000 francs a year", "Pay", lead="A Baker earns, by place:")
+BASEL = evidence("Basel: 64,500 francs a year", "Pay", lead="A Baker earns, by place:")
+
+
+def test_a_sentence_with_the_figures_and_words_of_its_quotation_stands() -> None:
+    verdict = verify(DraftSentence("A baker in Bern earns 61k francs a year.", (1,)), [BERN, BASEL])
+    assert (verdict.evidence, verdict.reason, verdict.unknown) == ((BERN,), "", 0)
+
+
+def test_a_figure_that_no_quotation_holds_is_named() -> None:
+    verdict = verify(DraftSentence("A baker in Bern earns 99,000 francs.", (1,)), [BERN, BASEL])
+    assert (verdict.evidence, verdict.reason) == ((), "its quotation does not contain 99,000")
+
+
+def test_a_wrong_or_missing_marker_is_mended_from_the_evidence() -> None:
+    for markers in ((1,), (), (7,)):
+        verdict = verify(DraftSentence("A baker in Basel earns 64,500 francs.", markers), [BERN, BASEL])
+        assert verdict.evidence == (BASEL,)
+
+
+def test_markers_that_point_nowhere_are_counted() -> None:
+    assert verify(DraftSentence("A baker in Bern earns 61,000 francs.", (1, 0, 9)), [BERN, BASEL]).unknown == 2
+
+
+def test_a_sentence_in_words_of_its_own_is_not_borne() -> None:
+    verdict = verify(DraftSentence("Unicorns graze on purple meadows in Bern.", (1,)), [BERN])
+    assert (verdict.evidence, verdict.reason) == ((), "only 20% of its words are in its quotation")
+
+
+def test_a_sentence_may_need_several_quotations() -> None:
+    verdict = verify(DraftSentence("Bakers earn 61,000 francs in Bern and 64,500 in Basel.", (1, 2)), [BERN, BASEL])
+    assert verdict.evidence == (BERN, BASEL)
+
+
+@pytest.mark.parametrize("notation", ["61k", "61 000", "61\u202f000", "CHF 61,000"])
+def test_the_notation_of_a_figure_does_not_matter(notation: str) -> None:
+    assert verify(DraftSentence(f"A baker in Bern earns {notation} a year.", (1,)), [BERN]).evidence == (BERN,)
