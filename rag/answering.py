@@ -6,6 +6,7 @@ what fails the check is listed as struck. If a draft leaves nothing, the evidenc
 
 from __future__ import annotations
 
+import collections.abc
 import contextlib
 import hashlib
 import logging
@@ -79,7 +80,7 @@ class Engine:
         history: Sequence[Message] = (),  # noqa: ARG002
         role: str | None = None,
         generator: str | None = None,
-    ) -> Iterator[Event]:
+    ) -> collections.abc.Generator[Event, None, None]:
         """Retrieved, then Tokens, then Finished. Raises SettingsError for a question or role that cannot be used.
 
         A generator that is not there or fails is replaced by the extractive one, and the answer's notice says so.
@@ -144,7 +145,7 @@ class _Draft:
         self.writer = generator
         messages, packed = self._messages(generator, evidence)
         self.prompt_sha256 = hashlib.sha256("\n\n".join(one.content for one in messages).encode()).hexdigest()
-        reader = DraftReader()
+        reader = DraftReader([one.quote for one in packed.evidence])
         pieces = generator.stream(messages, packed.evidence, max_tokens=self.engine.answer_tokens)
         with contextlib.closing(pieces):  # who leaves while it writes stops the model at once
             for piece in pieces:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from rag.chunking import ENTRY, sentence_spans
@@ -21,33 +21,33 @@ class DraftSentence:
 
 
 class DraftReader:
-    """Takes a draft piece by piece and gives out each sentence as soon as its markers must be complete."""
+    """Takes a draft piece by piece and gives out each sentence as soon as its markers must be complete.
 
-    def __init__(self) -> None:
+    A line that is one of `quotations` word for word counts as one sentence, however many it holds.
+    """
+
+    def __init__(self, quotations: Collection[str] = ()) -> None:
+        self._quotations = {" ".join(one.split()) for one in quotations}
         self._rest = ""
 
     def feed(self, piece: str) -> list[DraftSentence]:
-        self._rest += piece
-        finished: list[DraftSentence] = []
-        lines = self._rest.split("\n")
-        for line in lines[:-1]:
-            finished += read_line(line)
-        spans = list(_sentences(lines[-1]))
+        *lines, self._rest = (self._rest + piece).split("\n")
+        finished = [sentence for line in lines for sentence in self._read_line(line)]
+        spans = list(_sentences(self._rest))
+        finished += [_read(self._rest[start:end]) for start, end in spans[:-1]]
         if len(spans) > 1:
-            finished += [_read(lines[-1][start:end]) for start, end in spans[:-1]]
-            self._rest = lines[-1][spans[-1][0] :]
-        else:
-            self._rest = lines[-1]
+            self._rest = self._rest[spans[-1][0] :]
         return [one for one in finished if one.text]
 
     def close(self) -> list[DraftSentence]:
         rest, self._rest = self._rest, ""
-        return read_line(rest)
+        return self._read_line(rest)
 
-
-def read_line(line: str) -> list[DraftSentence]:
-    """The sentences of a line of a draft; the mark of a list entry is dropped."""
-    return [one for start, end in _sentences(line) if (one := _read(line[start:end])).text]
+    def _read_line(self, line: str) -> list[DraftSentence]:
+        whole = _read(line)
+        if whole.text in self._quotations:
+            return [whole]
+        return [one for start, end in _sentences(line) if (one := _read(line[start:end])).text]
 
 
 def _sentences(line: str) -> Iterator[tuple[int, int]]:

@@ -30,7 +30,7 @@ class ExtractiveGenerator:
         for number, one in enumerate(evidence[:MOST], start=1):
             if one.score < NEAR * evidence[0].score:
                 break
-            line = f"{one.quote} [{number}]\n"
+            line = f"{' '.join(one.quote.split())} [{number}]\n"
             written += self._tokenizer.count(line)
             if number > 1 and written > max_tokens:
                 break

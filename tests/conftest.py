@@ -1,10 +1,14 @@
-"""Small real parts for the fast suite: an embedder without a model, and an index over a few documents."""
+"""Small real parts: an embedder without a model and an index over a few documents for the fast suite, and for the rest a
+small model and a server that speaks OpenAI's protocol."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import secrets
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,7 @@ from rag.answering import Engine
 from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
 from rag.indexing import build
+from rag.models import pull
 from rag.prompts import load_prompt
 from rag.protocols import Generator, Vectors
 from rag.reading import read_documents
@@ -158,8 +163,37 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the person who runs the tests reaches them."""
-    import os
-
     for name in list(os.environ):
         if name.startswith("ROLEWISE_") and name != "ROLEWISE_MODELS":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """A small real model, pulled once and kept in the user's cache folder."""
+    return pull("smollm2-135m", progress=lambda *_: None)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    url: str
+    key: str
+
+
+@pytest.fixture(scope="session")
+def endpoint(smollm2: Path) -> Iterator[Endpoint]:
+    """A real OpenAI-compatible server on loopback: llama.cpp serving the small model over HTTP."""
+    import xllamacpp
+
+    key = secrets.token_urlsafe()
+    params = xllamacpp.CommonParams()
+    params.model.path = str(smollm2)
+    params.verbosity = -1
+    params.hostnames, params.port = ["127.0.0.1"], 0
+    params.n_parallel, params.n_ctx = 1, 2048  # one at a time, or what is read together changes the numbers a little
+    params.cache_prompt, params.cache_ram_mib = False, 0  # for the same reason
+    params.warmup = params.ui = False
+    params.api_keys = [key]
+    server = xllamacpp.Server(params)
+    yield Endpoint(f"{server.listening_address}/v1", key)
+    del server

@@ -37,6 +37,11 @@ def test_a_sentence_is_given_out_once_the_next_one_begins() -> None:
     assert reader.close() == [DraftSentence("Two", ())]
 
 
+def test_a_quotation_of_several_sentences_stays_whole() -> None:
+    reader = DraftReader(["One is done.\n  Two is not."])
+    assert reader.feed("One is done. Two is not. [1]\n") == [DraftSentence("One is done. Two is not.", (1,))]
+
+
 def test_round_brackets_and_years_are_no_markers() -> None:
     assert read("Pay (2024) rose [1].") == [DraftSentence("Pay (2024) rose.", (1,))]
 

@@ -52,7 +52,9 @@ def test_what_is_opened_is_what_was_built(shelf: Path, tmp_path: Path) -> None:
         "miller:65-118",
     ]
     assert all(version.documents[p.document].text[p.start : p.end] == p.text for p in version.passages)
-    assert list(version.rows_of(["Miller"]) if version.rows_of(["Miller"]) is not None else []) == [2, 3]
+    rows = version.rows_of(["Miller"])
+    assert rows is not None
+    assert rows.tolist() == [2, 3]
     assert version.rows_of([]) is None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from rag.models import sha256_of
 from rag.protocols import Generator
 from rag.tokens import TiktokenTokenizer
 from rag.types import Evidence, Message, Passage, Sentence
+from tests.conftest import Endpoint
 
 pytestmark = pytest.mark.models
 
@@ -47,22 +47,10 @@ def llama(smollm2: Path) -> LlamaGenerator:
 
 
 @pytest.fixture(scope="module")
-def hosted(smollm2: Path) -> Iterator[HostedGenerator]:
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = str(smollm2)
-    params.verbosity = -1
-    params.hostnames, params.port = ["127.0.0.1"], 0
-    params.n_parallel, params.n_ctx = 1, 1024  # one at a time, or what is read together changes the numbers a little
-    params.cache_prompt, params.cache_ram_mib = False, 0  # for the same reason
-    params.warmup = params.ui = False
-    key = secrets.token_urlsafe()
-    params.api_keys = [key]
-    server = xllamacpp.Server(params)
+def hosted(endpoint: Endpoint) -> Iterator[HostedGenerator]:
     generator = HostedGenerator(
-        base_url=f"{server.listening_address}/v1",
-        api_key=key,
+        base_url=endpoint.url,
+        api_key=endpoint.key,
         model="smollm2-135m",
         context_tokens=1024,
         tokenizer=TiktokenTokenizer(),
