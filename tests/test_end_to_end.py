@@ -34,7 +34,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ask(home: Path, *arguments: str) -> dict[str, Any]:
-    result = CliRunner().invoke(cli, ["--home", str(home), "ask", QUESTION, "--json", *arguments], catch_exceptions=False)
+    result = CliRunner().invoke(
+        cli, ["--home", str(home), "ask", QUESTION, "--json", *arguments], catch_exceptions=False
+    )
     record: dict[str, Any] = json.loads(result.stdout)
     texts = {document.id: document.text for document in read_texts(home / "index" / "build")}
     for citation in record["citations"]:
@@ -62,14 +64,18 @@ def test_extractive_quotes_the_guide(home: Path) -> None:
     assert record["generator"] == {"name": "extractive", "model": "extractive", "sha256": None}
 
 
-def test_a_local_model_answers_with_the_same_quotation(home: Path, smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_model_answers_with_the_same_quotation(
+    home: Path, smollm2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ROLEWISE_MODEL", str(smollm2))
     record = ask(home, "--generator", "local")
     assert any("$153,000 to $267,000" in citation["quote"] for citation in record["citations"])
     assert record["notice"] == ""
 
 
-def test_a_hosted_model_answers_with_the_same_quotation(home: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hosted_model_answers_with_the_same_quotation(
+    home: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ROLEWISE_HOSTED_URL", endpoint.url)
     monkeypatch.setenv("ROLEWISE_HOSTED_KEY", endpoint.key)
     monkeypatch.setenv("ROLEWISE_HOSTED_MODEL", "smollm2-135m")
@@ -80,7 +86,9 @@ def test_a_hosted_model_answers_with_the_same_quotation(home: Path, endpoint: En
     assert record["notice"] == ""
 
 
-def test_an_endpoint_that_fails_gives_way_to_the_documents_own_words(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_fails_gives_way_to_the_documents_own_words(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ROLEWISE_HOSTED_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("ROLEWISE_HOSTED_MODEL", "any")
     monkeypatch.setenv("ROLEWISE_HOSTED_RETRIES", "0")

@@ -1,0 +1,100 @@
+"""Question sets: JSONL, one question a line, with the facts a right answer holds and the quotations that bear it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rag.errors import SettingsError
+from rag.types import Document, Message
+
+KINDS = (
+    "fact",
+    "list",
+    "comparison",
+    "aggregate",
+    "conflict",
+    "absent",
+    "false-premise",
+    "rough",
+    "follow-up",
+    "hostile",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """A stretch of a document that a right answer rests on; half-open offsets into its stored text."""
+
+    document: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`facts` holds for each fact the wordings that count as stating it; an unanswerable question has none."""
+
+    id: str
+    split: str
+    kind: str
+    question: str
+    role: str | None
+    history: tuple[Message, ...]
+    answerable: bool
+    reference: str
+    facts: tuple[tuple[str, ...], ...]
+    quotations: tuple[tuple[str, str], ...]
+    """(document, exact quotation)"""
+
+
+def load_questions(paths: Iterable[Path], split: str | None = None) -> list[Question]:
+    """The questions of all sets in order. Raises SettingsError that names the file, the line and the fault."""
+    questions: list[Question] = []
+    seen: set[str] = set()
+    for path in paths:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                question = _question(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise SettingsError(f"{path}, line {number}: {error!r}. See eval/README.md for the fields.") from error
+            if question.id in seen:
+                raise SettingsError(f"{path}, line {number}: the id {question.id!r} is there twice. Rename one.")
+            seen.add(question.id)
+            questions.append(question)
+    return [question for question in questions if split in (None, question.split)]
+
+
+def resolve(question: Question, documents: Mapping[str, Document]) -> list[Gold]:
+    """Where the gold quotations stand. Raises SettingsError that names the question if one is not in its document."""
+    gold = []
+    for name, quotation in question.quotations:
+        start = documents[name].text.find(quotation) if name in documents else -1
+        if start < 0:
+            raise SettingsError(f"question {question.id!r}: {quotation!r} is not in the document {name!r}.")
+        gold.append(Gold(name, start, start + len(quotation)))
+    return gold
+
+
+def _question(row: dict[str, Any]) -> Question:
+    if row["kind"] not in KINDS:
+        raise ValueError(f"unknown kind {row['kind']!r}")
+    if bool(row["facts"]) != bool(row["answerable"]):
+        raise ValueError("an answerable question has facts, an unanswerable one has none")
+    return Question(
+        id=row["id"],
+        split=row["split"],
+        kind=row["kind"],
+        question=row["question"],
+        role=row.get("role"),
+        history=tuple(Message(turn["role"], turn["content"]) for turn in row.get("history") or ()),
+        answerable=row["answerable"],
+        reference=row.get("reference", ""),
+        facts=tuple(tuple(fact) for fact in row["facts"]),
+        quotations=tuple((one["document"], one["quote"]) for one in row.get("evidence") or ()),
+    )
