@@ -13,9 +13,12 @@ OUTCOMES: tuple[Outcome, ...] = ("right", "wrong", "wrongly refused", "wrongly a
 
 
 def missing_facts(facts: Sequence[Sequence[str]], text: str) -> list[str]:
-    """The first wording of each fact of which no wording is in `text`, compared word by word in any case."""
-    said = _spelled(text)
-    return [fact[0] for fact in facts if not any(_spelled(wording).strip() in said for wording in fact)]
+    """The first wording of each fact of which no wording is in `text`.
+
+    Compared word by word in any case; the last word may go on ("batter" is in "batteries") unless it is a figure.
+    """
+    said = f" {' '.join(words(text))} "
+    return [fact[0] for fact in facts if not any(_spelled(wording) in said for wording in fact)]
 
 
 def outcome(question: Question, record: Mapping[str, Any]) -> Outcome:
@@ -42,5 +45,6 @@ def evidence_recall(gold: Sequence[Gold], record: Mapping[str, Any]) -> float:
     return found / len(gold) if gold else 1.0
 
 
-def _spelled(text: str) -> str:
-    return " ".join(["", *words(text), ""])
+def _spelled(wording: str) -> str:
+    spelled = words(wording)
+    return " ".join(["", *spelled, *([""] if spelled[-1][-1].isdigit() else [])])
