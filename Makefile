@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
 
-.PHONY: chat test test-fast lint format clean
+.PHONY: chat test test-fast lint format lock clean
 
 chat: $(VENV)/.installed
 	@$(RUN) -m rag models pull all-MiniLM-L6-v2 >/dev/null
@@ -41,3 +41,11 @@ $(VENV)/.tested: $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) index/build var
+
+# Writes constraints.txt from the newest packages that pyproject.toml admits. Run the tests before committing it.
+lock:
+	rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip install --quiet -e '.[dev]'
+	{ echo "# Every package of a set-up that passed all tests, exactly. Written from a fresh environment by: make lock"; \
+		$(VENV)/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt
+	rm -rf $(VENV)/lock
