@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from rag.answerability import NOT_FOUND, bears_on
+from rag.answerability import NOT_FOUND, bears_on, not_found, unknown_names
 from rag.citations import DraftReader, DraftSentence
 from rag.errors import GeneratorError, ModelError, SettingsError
 from rag.evidence import EvidenceFinder
@@ -91,11 +91,13 @@ class Engine:
         clock.mark("retrieve")
         yield Retrieved(tuple(passages))
         draft = _Draft(self, question, tuple(passages), clock)
-        if not bears_on(passages):
-            yield Finished(draft.not_found())
-            return
-        evidence = self.evidence.find(question, passages, self.evidence_limit)
+        findings = self.evidence.find(question, passages, self.evidence_limit)
         clock.mark("evidence")
+        missing = unknown_names(question, findings.words)
+        if missing or not bears_on(findings.evidence):
+            yield Finished(draft.not_found(missing))
+            return
+        evidence = findings.evidence
         for name in dict.fromkeys([generator or self.generator, EXTRACTIVE]):
             try:
                 for text in draft.write(self.generator_named(name), evidence):
@@ -187,8 +189,8 @@ class _Draft:
         self.citations.append(Citation(len(self.citations) + 1, evidence.passage, evidence.quote, start, end))
         return len(self.citations)
 
-    def not_found(self) -> Answer:
-        return replace(self.finished(), text=NOT_FOUND, status="not_found")
+    def not_found(self, missing: Sequence[str] = ()) -> Answer:
+        return replace(self.finished(), text=not_found(missing), status="not_found")
 
     def finished(self) -> Answer:
         self.clock.mark("total")

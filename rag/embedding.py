@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rag.errors import ModelError
-from rag.protocols import Vectors
+from rag.protocols import TokenVectors, Vectors
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -77,3 +77,28 @@ class SentenceTransformersEmbedder:
             list(texts), batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
         )
         return np.ascontiguousarray(vectors, dtype=np.float32)
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        if not texts:
+            return []
+        outputs: Any = self._model.encode(
+            list(texts), batch_size=BATCH, output_value=None, convert_to_numpy=False, show_progress_bar=False
+        )
+        found = []
+        for text, output in zip(texts, outputs, strict=True):
+            encoding = self._tokenizer.encode(text)
+            words: dict[int, tuple[int, int]] = {}
+            rows: list[tuple[int, int]] = []  # (row, word) of each token that is part of a word
+            for row, (word, (start, end)) in enumerate(zip(encoding.word_ids, encoding.offsets, strict=True)):
+                if word is not None and row < self.max_tokens - 1:
+                    words[word] = (words.get(word, (start, end))[0], end)
+                    rows.append((row, word))
+            tokens = output["token_embeddings"].numpy()[[row for row, _ in rows]]
+            meaning = _unit(output["sentence_embedding"].numpy())
+            found.append(TokenVectors(meaning, _unit(tokens), tuple(words[word] for _, word in rows)))
+        return found
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return unit.astype(np.float32)

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from rag.protocols import Draft, Tokenizer
 from rag.types import Evidence, GeneratorInfo, Message
 
-MOST = 5
-"""Sentences of an answer at the most."""
-NEAR = 0.85
-"""A sentence is added while it scores at least this share of the best one."""
+NEAR = 0.12
+"""A sentence is added while it scores no less than this below the best one; chosen on the development questions."""
 
 
 class ExtractiveGenerator:
@@ -27,9 +25,10 @@ class ExtractiveGenerator:
 
     def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Draft:  # noqa: ARG002
         written = 0
-        for number, one in enumerate(evidence[:MOST], start=1):
-            if one.score < NEAR * evidence[0].score:
-                break
+        best = max((one.score for one in evidence), default=0.0)
+        for number, one in enumerate(evidence, start=1):
+            if one.score < best - NEAR:
+                continue
             line = f"{' '.join(one.quote.split())} [{number}]\n"
             written += self._tokenizer.count(line)
             if number > 1 and written > max_tokens:

@@ -67,3 +67,10 @@ class Bm25Index:
             found = np.intersect1d(found, rows)
         best = found[np.lexsort((found, -scores[found]))][:k]
         return scores[best], best.astype(np.int64)
+
+    def frequency(self, stem: str) -> int:
+        column = self._index.vocab_dict.get(stem)
+        if column is None:
+            return 0
+        starts = self._index.scores["indptr"]
+        return int(starts[column + 1] - starts[column])

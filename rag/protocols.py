@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections.abc
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -58,6 +59,22 @@ class Embedder(Protocol):
         """(n, dimension) float32, unit rows, row i for text i."""
         ...
 
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Each text with its tokens, for comparing texts word by word. A text beyond `max_tokens` is cut."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenVectors:
+    """A text as its embedder reads it: one vector of its meaning, and one for each of its tokens in their context."""
+
+    text: Vectors
+    """(dimension,) float32, unit length."""
+    tokens: Vectors
+    """(n, dimension) float32, unit rows, special tokens left out."""
+    spans: tuple[tuple[int, int], ...]
+    """For each token the half-open span of the word it belongs to, in the text."""
+
 
 class VectorIndex(Protocol):
     def search(self, queries: Vectors, k: int, rows: Rows | None = None) -> tuple[Vectors, Rows]:
@@ -77,6 +94,10 @@ class LexicalIndex(Protocol):
 
         Returns scores (m,) float32 and rows (m,) int64 with m <= k; rows that share no word are left out.
         """
+        ...
+
+    def frequency(self, stem: str) -> int:
+        """In how many rows a word stem occurs."""
         ...
 
 

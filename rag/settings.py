@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     passage_tokens: int = Field(default=200, ge=32)
     """Word pieces of a passage's own text. The embedder's limit, less the heading trail, applies as well."""
 
-    passages: int = Field(default=5, ge=1, le=100)
+    passages: int = Field(default=10, ge=1, le=100)
     candidates: int = Field(default=50, ge=1)
     """How many passages each of the two searches hands to the fusion."""
     rrf_k: int = Field(default=60, ge=1)

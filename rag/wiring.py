@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,22 +107,21 @@ def open_engine(settings: Settings, version: str | None = None) -> Engine:
 
 def generators(settings: Settings) -> Callable[[str], Generator]:
     """Generators by name, each made on first use and kept. What fails is tried again: a model may be pulled since."""
-    lock = threading.Lock()
-
-    @functools.cache
-    def make(name: str) -> Generator:
-        match name:
-            case "extractive":
-                return ExtractiveGenerator(TiktokenTokenizer())
-            case "local":
-                return _local(settings)
-            case "hosted":
-                return _hosted(settings)
-        raise SettingsError(f"there is no generator {name!r}. Generators: extractive, local, hosted.")
+    makers: dict[str, Callable[[], Generator]] = {
+        "extractive": lambda: ExtractiveGenerator(TiktokenTokenizer()),
+        "local": lambda: _local(settings),
+        "hosted": lambda: _hosted(settings),
+    }
+    locks = {name: threading.Lock() for name in makers}  # one is not kept waiting while another is loaded
+    made: dict[str, Generator] = {}
 
     def named(name: str) -> Generator:
-        with lock:
-            return make(name)
+        if name not in makers:
+            raise SettingsError(f"there is no generator {name!r}. Generators: {', '.join(makers)}.")
+        with locks[name]:
+            if name not in made:
+                made[name] = makers[name]()
+            return made[name]
 
     return named
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from rag.extractive import ExtractiveGenerator
 from rag.indexing import build
 from rag.models import pull
 from rag.prompts import load_prompt
-from rag.protocols import Generator, Vectors
+from rag.protocols import Generator, TokenVectors, Vectors
 from rag.reading import read_documents
 from rag.retrieval import HybridRetriever
 from rag.tokens import TiktokenTokenizer
@@ -34,7 +35,7 @@ class HashingEmbedder:
 
     name = "hashing"
     sha256 = "0" * 64
-    dimension = 256
+    dimension = 4096
     max_tokens = 256
 
     def count(self, text: str) -> int:
@@ -45,6 +46,14 @@ class HashingEmbedder:
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         return self.embed_passages(texts)
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        found = []
+        for text in texts:
+            spans = [match.span() for match in re.finditer(r"\w+", text)]
+            words = np.stack([self._vector(text[start:end]) for start, end in spans] or [self._vector("")])
+            found.append(TokenVectors(self._vector(text), words[: len(spans)], tuple(spans)))
+        return found
 
     def _vector(self, text: str) -> Vectors:
         vector = np.zeros(self.dimension, dtype=np.float32)

@@ -16,7 +16,7 @@ LAYERS = [
     "reading tokens embedding vectors lexical extractive llama hosted models",
     "versions indexing retrieval evidence verification answerability answering",
     "wiring",
-    "__main__",
+    "__main__ pages",
 ]
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer.split()}
 FILES = sorted((PROJECT / "rag").glob("*.py"))

@@ -1,27 +1,49 @@
-"""Sentences are ranked in their context."""
+"""Sentences are ranked in their context, and a list that is asked for comes whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from rag.answering import Engine
+from rag.evidence import Findings
+
+
+def found(engine: Engine, question: str, limit: int = 3) -> Findings:
+    return engine.evidence.find(question, engine.search(question, k=4), limit)
 
 
 def test_an_entry_is_found_by_the_heading_and_lead_above_it(shelf: Path, engine_over: Callable[..., Engine]) -> None:
-    engine = engine_over(shelf)
-    question = "What does a baker earn in Basel?"
-    evidence = engine.evidence.find(question, engine.search(question), 3)
+    evidence = found(engine_over(shelf), "What does a baker earn in Basel?").evidence
     assert evidence[0].quote == "Basel: 64,500 francs a year"
     assert evidence[0].sentence.lead == "A Baker earns, by place:"
     assert [one.score for one in evidence] == sorted((one.score for one in evidence), reverse=True)
+
+
+def test_a_list_is_taken_whole_and_in_order_unless_an_entry_stands_out(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    (shelf / "baker.md").write_text(
+        "---\ntitle: Baker\nrole: Baker\n---\n## Tools\n\nThe tools of a Baker are:\n\n- peel\n- oven\n- scale\n- whisk\n\nBakers rise early.\n"
+    )
+    engine = engine_over(shelf)
+    assert [one.quote for one in found(engine, "What tools does a baker use?", 2).evidence] == [
+        "peel",
+        "oven",
+        "scale",
+        "whisk",
+    ]
+    assert [one.quote for one in found(engine, "Does a baker use a whisk?", 2).evidence][0] == "whisk"
+    assert len(found(engine, "Does a baker use a whisk?", 2).evidence) == 2
 
 
 def test_evidence_is_a_span_of_its_document_and_no_introduction(
     shelf: Path, engine_over: Callable[..., Engine]
 ) -> None:
     engine = engine_over(shelf)
-    evidence = engine.evidence.find("Bern", engine.search("Bern", k=4), 50)
+    evidence = found(engine, "Bern", 50).evidence
     assert len(evidence) == 8
     for one in evidence:
         text = engine.version.documents[one.passage.document].text
@@ -29,5 +51,17 @@ def test_evidence_is_a_span_of_its_document_and_no_introduction(
         assert not one.quote.endswith(":")
 
 
+def test_the_words_of_the_question_tell_how_near_the_evidence_comes(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    findings = found(engine_over(shelf), "Does a baker in Zanzibar need patience?")
+    nearness = {word.text: word.nearness for word in findings.words}
+    assert list(nearness) == ["baker", "Zanzibar", "need", "patience"]
+    assert nearness["baker"] == nearness["patience"] == pytest.approx(1.0)
+    assert nearness["Zanzibar"] < 0.5
+    rarity = {word.text: word.rarity for word in findings.words}
+    assert rarity["Zanzibar"] > rarity["patience"] > rarity["baker"]
+
+
 def test_no_passages_give_no_evidence(shelf: Path, engine_over: Callable[..., Engine]) -> None:
-    assert engine_over(shelf).evidence.find("Bern", [], 5) == []
+    assert engine_over(shelf).evidence.find("Bern", [], 5) == Findings((), ())

@@ -1,0 +1,180 @@
+"""The page in a real Chromium: what a person sees, clicks and types, and that nothing leaves this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app import build_app, start
+from rag.answering import Engine
+from rag.settings import Settings
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+Page, expect = sync_api.Page, sync_api.expect
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+--disable-component-update --disable-sync""".split()
+EVIL = """\
+A Baker earns <script>document.title = "evil"</script> <img src=x onerror="document.title='evil'"> a year of baking.
+A Baker earns ![](http://evil.example/p.png) or [x](http://evil.example) or http://evil.example a year of baking.
+A Baker earns **much** and $$x^2$$ or ${document.title = "evil"} or {{value}} a year of baking, $1 to $2 in all.
+"""
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}"),
+    # Gradio 6.31 keeps its queue's statistics with calls that pandas 3 deprecates.
+    pytest.mark.filterwarnings("ignore:.*future.no_silent_downcasting"),
+    pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"),
+]
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Engine], Page]]:
+    """Opens the page over an engine; fails at the end if it asked for anything beyond loopback or a script failed."""
+    made: list[asyncio.AbstractEventLoop] = []
+    new_event_loop = asyncio.new_event_loop
+
+    def noted() -> asyncio.AbstractEventLoop:
+        made.append(new_event_loop())
+        return made[-1]
+
+    demos, foreign, failures = [], [], []
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "new_event_loop", noted)  # Gradio leaves the loops of its locks open
+
+        def served(engine: Engine) -> str:
+            demo = build_app(engine, Settings(generator="extractive"))
+            demos.append(demo)
+            return start(demo)
+
+        with sync_api.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=str(CHROMIUM), headless=True, args=ARGUMENTS)
+
+            def opened(engine: Engine) -> Page:
+                page = browser.new_page(viewport={"width": 1280, "height": 800})
+                page.on("request", lambda request: foreign.append(request.url))
+                page.on("pageerror", lambda error: failures.append(str(error)))
+                page.goto(served(engine))
+                page.get_by_label("Your question").wait_for()
+                return page
+
+            yield opened
+            browser.close()
+    for demo in demos:
+        demo.close(verbose=False)
+    for loop in made:
+        if not loop.is_running():
+            loop.close()
+    assert [url for url in foreign if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
+    assert failures == []
+
+
+def ask(page: Page, question: str) -> None:
+    page.get_by_label("Your question").fill(question)
+    page.get_by_label("Your question").press("Enter")
+    page.locator("#sources .signature").wait_for()
+
+
+def test_a_marker_leads_to_its_quotation(
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+) -> None:
+    page = open_page(engine_over(shelf))
+    expect(page.locator("#sources")).to_contain_text("appear here before the")
+    ask(page, "What does a Baker earn in Bern?")
+    expect(page.get_by_role("log")).to_contain_text("Bern: 61,000 francs a year")
+    fold = page.locator("#source-1-1")
+    fold.locator("summary").click()
+    expect(fold).not_to_have_attribute("open", "")
+    marker = page.locator('#chat a[href="#source-1-1"]').first
+    assert marker.get_attribute("title") == "Show quotation 1"
+    marker.click()
+    expect(fold).to_have_attribute("open", "")
+    expect(fold.locator("mark")).to_have_text("Bern: 61,000 francs a year")
+    expect(fold.locator("mark")).to_be_in_viewport()
+
+
+def test_the_keyboard_alone_reaches_a_quotation_and_returns(
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+) -> None:
+    page = open_page(engine_over(shelf))
+    ask(page, "What does a Baker earn in Bern?")
+    fold = page.locator("#source-1-1")
+    fold.locator("summary").press("Enter")
+    expect(fold).not_to_have_attribute("open", "")
+    page.locator('#chat a[href="#source-1-1"]').first.press("Enter")
+    expect(fold).to_have_attribute("open", "")
+    expect(fold.locator("summary")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator('#chat a[href="#source-1-1"]').first).to_be_focused()
+
+
+def test_a_marker_of_an_earlier_answer_still_leads_to_its_own_quotation(
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+) -> None:
+    page = open_page(engine_over(shelf))
+    ask(page, "What does a Baker earn in Bern?")
+    page.get_by_label("Your question").fill("What does a Miller earn in Bern?")
+    page.get_by_label("Your question").press("Enter")
+    page.locator("#source-2-1 mark").wait_for()
+    page.locator('#chat a[href="#source-1-1"]').first.click()
+    expect(page.locator("#source-1-1 mark")).to_be_in_viewport()
+    expect(page.locator("#source-1-1 mark")).to_have_text("Bern: 61,000 francs a year")
+
+
+def test_search_shows_passages_on_enter(
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+) -> None:
+    page = open_page(engine_over(shelf))
+    page.get_by_role("tab", name="Search").click()
+    page.get_by_label("Search for").fill("Who grinds grain?")
+    page.get_by_label("Search for").press("Enter")
+    expect(page.locator("#found .card").first).to_contain_text("Millers grind grain.")
+    expect(page.locator("#found .card").first.locator("mark").first).to_be_visible()
+    expect(page.locator("#found .card").first).to_contain_text("fused")
+
+
+def test_an_empty_question_brings_a_message(
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+) -> None:
+    page = open_page(engine_over(shelf))
+    page.get_by_role("tab", name="Search").click()
+    page.get_by_label("Search for").press("Enter")
+    expect(page.get_by_text("The question is empty. Ask something about the documents.")).to_be_visible()
+
+
+def test_markup_in_a_document_stays_text(
+    write: Callable[[str, str], Path], engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+) -> None:
+    page = open_page(engine_over(write("evil/evil.txt", EVIL).parent))
+    ask(page, "What does a Baker earn a year of baking?")
+    chat, said = page.locator("#chat"), page.get_by_role("log")
+    for text in (
+        '<script>document.title = "evil"</script>',
+        "![](http://evil.example/p.png)",
+        "[x](http://evil.example)",
+    ):
+        expect(said).to_contain_text(text)
+        expect(page.locator("#sources")).to_contain_text(text)
+    expect(said).to_contain_text('**much** and $$x^2$$ or ${document.title = "evil"} or {{value}}')
+    expect(said).to_contain_text("$1 to $2 in all")
+    assert chat.locator(".katex").count() == 0
+    assert page.locator('#chat a[href*="evil"], #sources a, #chat img[src*="evil"], #sources img').count() == 0
+    assert page.locator("#chat strong, #sources script").count() == 0
+    assert page.title() == "Rolewise"
+
+
+def test_a_picture_in_a_pasted_question_is_not_fetched(
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+) -> None:
+    page = open_page(engine_over(shelf))
+    blocked: list[str] = []
+    page.on("requestfailed", lambda request: blocked.append(request.url))
+    page.on("response", lambda response: blocked.append("answered") if "evil" in response.url else None)
+    ask(page, "What does a Baker earn in Bern? <script>document.title = 'evil'</script>")
+    assert page.title() == "Rolewise"
+    assert blocked == []
