@@ -19,12 +19,15 @@ NAMED = 0.5
 
 Both were chosen on the development questions: 23 of the 32 refusals were right, and 23 of 46 were found."""
 
+BEHIND = 0.3
+"""How far the evidence for one of several roles may lie behind that for the best of them and still be stated."""
+
 NOT_FOUND = "The documents do not tell."
 
 
-def bears_on(evidence: Sequence[Evidence]) -> bool:
-    """Whether any evidence is near enough to the question to be worth reading."""
-    return max((one.score for one in evidence), default=0.0) >= NEAREST
+def bears_on(evidence: Sequence[Evidence], best: float = 0.0) -> bool:
+    """Whether any evidence is near enough to the question, and not far behind the `best` there is for other roles."""
+    return max((one.score for one in evidence), default=0.0) >= max(NEAREST, best - BEHIND)
 
 
 def unknown_names(question: str, words: Sequence[QuestionWord]) -> list[str]:

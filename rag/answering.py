@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections.abc
 import contextlib
 import hashlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +17,10 @@ from dataclasses import dataclass, field, replace
 
 from rag.answerability import NOT_FOUND, bears_on, not_found, unknown_names
 from rag.citations import DraftReader, DraftSentence
+from rag.comparing import labels_asked, line, question_about
 from rag.errors import GeneratorError, ModelError, SettingsError
-from rag.evidence import EvidenceFinder
-from rag.packing import Packed, pack
+from rag.evidence import EvidenceFinder, Findings
+from rag.packing import Packed, is_near, pack
 from rag.prompts import Prompt
 from rag.protocols import Generator, Retriever
 from rag.types import (
@@ -53,7 +55,9 @@ class Engine:
     generator_named: Callable[[str], Generator]
     system_prompt: Prompt
     question_prompt: Prompt
-    passages: int = 5
+    passages: int = 10
+    passages_each: int = 5
+    """For each role or document of a question that is about several."""
     evidence_limit: int = 8
     answer_tokens: int = 320
     generator: str = EXTRACTIVE
@@ -63,10 +67,22 @@ class Engine:
         return self.version.roles.names
 
     def search(self, question: str, *, k: int | None = None, role: str | None = None) -> list[ScoredPassage]:
-        """The best passages, best first: of the given role, else of the roles the question names, else of all."""
+        """The best passages, best first: of the given role, else of the roles the question names, else of all.
+
+        If it asks about several roles or documents, each has its share of the passages, and they take turns.
+        """
         question = checked(question)
-        roles = [self.version.roles.resolve(role)] if role else self.version.roles.find(question)
-        return self.retriever.retrieve(question, k or self.passages, roles)
+        if role:
+            return self.retriever.retrieve(question, k or self.passages, [self.version.roles.resolve(role)])
+        labels = labels_asked(question, self.version)
+        if not labels:
+            return self.retriever.retrieve(question, k or self.passages, self.version.roles.find(question))
+        shares = [
+            self.retriever.retrieve(question_about(question, label, self.version), k or self.passages_each, [label])
+            for label in labels
+        ]
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*shares))
+        return [one for one in turns if one is not None][: k or None]
 
     def ask(self, question: str, **options: str | Sequence[Message] | None) -> Answer:
         """The finished answer, for callers that do not show it as it grows. Options as of `stream_answer`."""
@@ -91,6 +107,11 @@ class Engine:
         clock.mark("retrieve")
         yield Retrieved(tuple(passages))
         draft = _Draft(self, question, tuple(passages), clock)
+        if labels := [] if role else labels_asked(question, self.version):
+            for text in draft.side_by_side(labels):
+                yield Token(text)
+            yield Finished(draft.finished() if draft.citations else draft.not_found())
+            return
         findings = self.evidence.find(question, passages, self.evidence_limit)
         clock.mark("evidence")
         missing = unknown_names(question, findings.words)
@@ -136,6 +157,8 @@ class _Draft:
     struck: list[Struck] = field(default_factory=list)
     text: str = ""
     notice: str = ""
+    unstated: int = 0
+    """Of how many roles or documents that were asked about the documents do not tell."""
     prompt_sha256: str = ""
     writer: Generator | None = None
 
@@ -156,6 +179,28 @@ class _Draft:
                     yield from self._shown(sentence, packed)
         for sentence in reader.close():
             yield from self._shown(sentence, packed)
+
+    def side_by_side(self, labels: Sequence[str]) -> Iterator[str]:
+        """A line for each role or document: what it says, in its own words, or that it does not.
+
+        No generator takes part: a model that is given several roles at once mixes them up.
+        """
+        version, limit = self.engine.version, self.engine.evidence_limit
+        found: dict[str, Findings] = {}
+        for label in labels:
+            of_label = [one for one in self.passages if label in (one.passage.role, one.passage.title)]
+            found[label] = self.engine.evidence.find(question_about(self.question, label, version), of_label, limit)
+        best = max((one.evidence[0].score for one in found.values() if one.evidence), default=0.0)
+        for label, findings in found.items():
+            cells = []
+            if not unknown_names(self.question, findings.words) and bears_on(findings.evidence, best):
+                near = [one for one in findings.evidence if is_near(one, findings.evidence)]
+                cells = [f"{' '.join(one.quote.split())} [{self._marker(one)}]" for one in near]
+            added = ("\n" if self.text else "") + line(label, cells)
+            self.unstated += not cells
+            self.text += added
+            self.clock.mark("first_sentence")
+            yield added
 
     def _messages(self, generator: Generator, evidence: Sequence[Evidence]) -> tuple[list[Message], Packed]:
         system = self.engine.system_prompt.fill()
@@ -198,7 +243,7 @@ class _Draft:
         return Answer(
             question=self.question,
             text=self.text or NOT_FOUND,
-            status="answered" if self.citations else "not_found",
+            status="not_found" if not self.citations else "partial" if self.unstated else "answered",
             citations=tuple(self.citations),
             struck=tuple(self.struck),
             passages=self.passages,

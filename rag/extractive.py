@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rag.packing import is_near
 from rag.protocols import Draft, Tokenizer
 from rag.types import Evidence, GeneratorInfo, Message
-
-NEAR = 0.12
-"""A sentence is added while it scores no less than this below the best one; chosen on the development questions."""
 
 
 class ExtractiveGenerator:
@@ -25,9 +23,8 @@ class ExtractiveGenerator:
 
     def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Draft:  # noqa: ARG002
         written = 0
-        best = max((one.score for one in evidence), default=0.0)
         for number, one in enumerate(evidence, start=1):
-            if one.score < best - NEAR:
+            if not is_near(one, evidence):
                 continue
             line = f"{' '.join(one.quote.split())} [{number}]\n"
             written += self._tokenizer.count(line)

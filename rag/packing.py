@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from rag.types import Evidence
 
+NEAR = 0.12
+"""Evidence that scores no less than this below the best is said too; chosen on the development questions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -33,3 +36,8 @@ def label(evidence: Evidence) -> str:
     """Where a quotation stands, on one line: title, headings, and the words that introduce its list."""
     lead = " ".join(evidence.sentence.lead.split()).rstrip(":")
     return " ".join(f"{evidence.passage.trail}{' > ' if lead else ''}{lead}".split())
+
+
+def is_near(one: Evidence, evidence: Sequence[Evidence]) -> bool:
+    """Whether a piece of evidence is nearly as good as the best."""
+    return one.score >= max(other.score for other in evidence) - NEAR

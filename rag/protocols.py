@@ -102,8 +102,8 @@ class LexicalIndex(Protocol):
 
 
 class Retriever(Protocol):
-    def retrieve(self, question: str, k: int, roles: Sequence[str] = ()) -> list[ScoredPassage]:
-        """The `k` best passages, best first; with `roles` only those of documents about these roles."""
+    def retrieve(self, question: str, k: int, labels: Sequence[str] = ()) -> list[ScoredPassage]:
+        """The `k` best passages, best first; with `labels` only those about these roles or of these titles."""
         ...
 
 

@@ -22,8 +22,8 @@ class HybridRetriever:
     candidates: int = 50
     rrf_k: int = 60
 
-    def retrieve(self, question: str, k: int, roles: Sequence[str] = ()) -> list[ScoredPassage]:
-        rows = self.version.rows_of(roles)
+    def retrieve(self, question: str, k: int, labels: Sequence[str] = ()) -> list[ScoredPassage]:
+        rows = self.version.rows_of(labels)
         depth = max(k, self.candidates)
         dense_scores, dense_rows = self.version.vectors.search(self.embedder.embed_queries([question]), depth, rows)
         lexical_scores, lexical_rows = self.version.lexical.search(question, depth, rows)

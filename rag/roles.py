@@ -8,23 +8,30 @@ platform role" because the word belongs to one role only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rag.errors import SettingsError
 from rag.types import Document
-from rag.words import STOPWORDS, words
+from rag.words import STOPWORDS, fold, words
 
 _ROLE_NOUNS = frozenset("role position job guide one title career path".split())
 _JOINERS = frozenset("and or vs versus with to than against".split())
 _SHORTEST_PREFIX = 3
+_TOKEN = re.compile(r"\w+(?:\+\+|#)?")
 
 
 @dataclass(frozen=True, slots=True)
-class _Match:
+class Mention:
+    """A role named in a text, and the half-open span of its words there."""
+
     role: str
     start: int
     end: int
+
+
+_Match = Mention  # while they are looked for, with places among the words instead of characters
 
 
 class Roles:
@@ -48,7 +55,15 @@ class Roles:
 
     def find(self, text: str) -> list[str]:
         """The roles that `text` names, in order of their first mention."""
-        tokens = self._shorten(_singular(text))
+        return list(dict.fromkeys(mention.role for mention in self.mentions(text)))
+
+    def mentions(self, text: str) -> list[Mention]:
+        """Where `text` names a role, in order."""
+        spelled = [(_singular_word(fold(match[0])), *match.span()) for match in _TOKEN.finditer(text)]
+        tokens, spans = self._shorten_spans(spelled)
+        return [Mention(match.role, spans[match.start][0], spans[match.end - 1][1]) for match in self._chosen(tokens)]
+
+    def _chosen(self, tokens: Sequence[str]) -> list[_Match]:
         matches = [match for role in self.names for match in self._matches(role, tokens)]
         matches.sort(key=lambda match: (match.start - match.end, match.start))
         chosen: list[_Match] = []
@@ -56,7 +71,7 @@ class Roles:
             if all(match.end <= other.start or match.start >= other.end for other in chosen):
                 chosen.append(match)
         chosen += [joined for match in chosen for joined in self._joined(match, tokens)]
-        return list(dict.fromkeys(match.role for match in sorted(chosen, key=lambda match: match.start)))
+        return sorted(chosen, key=lambda match: match.start)
 
     def resolve(self, given: str) -> str:
         """The role that a user names as a filter. Raises SettingsError, listing the roles, if it is none or several."""
@@ -69,20 +84,26 @@ class Roles:
 
     def _shorten(self, tokens: Sequence[str]) -> list[str]:
         """Words with every spelled-out acronym put back: machine learning engineer -> ml engineer."""
+        return self._shorten_spans([(token, 0, 0) for token in tokens])[0]
+
+    def _shorten_spans(self, tokens: Sequence[tuple[str, int, int]]) -> tuple[list[str], list[tuple[int, int]]]:
         shortened: list[str] = []
+        spans: list[tuple[int, int]] = []
         position = 0
         while position < len(tokens):
+            word, start, end = tokens[position]
+            taken = 1
             for acronym, spelled in self._acronyms.items():
-                if tuple(tokens[position : position + len(spelled)]) == spelled:
-                    shortened.append(acronym)
-                    position += len(spelled)
-                    if tokens[position : position + 1] == [acronym]:  # "machine learning (ML)"
-                        position += 1
+                if tuple(token for token, *_ in tokens[position : position + len(spelled)]) == spelled:
+                    word, taken = acronym, len(spelled)
+                    if [token for token, *_ in tokens[position + taken : position + taken + 1]] == [acronym]:
+                        taken += 1  # "machine learning (ML)"
+                    end = tokens[position + taken - 1][2]
                     break
-            else:
-                shortened.append(tokens[position])
-                position += 1
-        return shortened
+            shortened.append(word)
+            spans.append((start, end))
+            position += taken
+        return shortened, spans
 
     def _matches(self, role: str, tokens: Sequence[str]) -> Iterable[_Match]:
         own = self._own[role]
@@ -114,9 +135,11 @@ class Roles:
 
 
 def _singular(text: str) -> list[str]:
-    return [
-        word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words(text)
-    ]
+    return [_singular_word(word) for word in words(text)]
+
+
+def _singular_word(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
 def _same(word: str, of_name: str) -> bool:

@@ -63,11 +63,12 @@ class IndexVersion:
         self.roles = Roles.of(documents)
         self.info = IndexInfo(str(manifest["version"]), str(manifest["inputs"]["embedder"]["name"]))
 
-    def rows_of(self, roles: Sequence[str]) -> Rows | None:
-        """The rows of passages about these roles; None, meaning all, for no role."""
-        if not roles:
+    def rows_of(self, labels: Sequence[str]) -> Rows | None:
+        """The rows of passages about these roles or of documents with these titles; None, meaning all, for no label."""
+        if not labels:
             return None
-        return np.array([row for row, passage in enumerate(self.passages) if passage.role in roles], dtype=np.int64)
+        rows = [row for row, passage in enumerate(self.passages) if {passage.role, passage.title} & set(labels)]
+        return np.array(rows, dtype=np.int64)
 
     def sentences(self, passage: Passage) -> list[Sentence]:
         """The sentences of a passage in order, each with the line that introduces it wherever that stands."""

@@ -14,7 +14,7 @@ LAYERS = [
     "types errors protocols settings",
     "words chunking figures roles fusion prompts packing citations record",
     "reading tokens embedding vectors lexical extractive llama hosted models",
-    "versions indexing retrieval evidence verification answerability answering",
+    "versions indexing retrieval evidence comparing verification answerability answering",
     "wiring",
     "__main__ pages",
 ]

@@ -6,23 +6,29 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gradio as gr
 import pytest
+from playwright.sync_api import Page, Request, expect, sync_playwright
 
 from app import build_app, start
 from rag.answering import Engine
 from rag.settings import Settings
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-Page, expect = sync_api.Page, sync_api.expect
-
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync""".split()
-EVIL = """\
-A Baker earns <script>document.title = "evil"</script> <img src=x onerror="document.title='evil'"> a year of baking.
-A Baker earns ![](http://evil.example/p.png) or [x](http://evil.example) or http://evil.example a year of baking.
-A Baker earns **much** and $$x^2$$ or ${document.title = "evil"} or {{value}} a year of baking, $1 to $2 in all.
-"""
+WITHIN = ("http://127.0.0.1:", "data:", "blob:")
+EVIL = [
+    """<script>document.title = "evil"</script>""",
+    """<img src=x onerror="document.title='evil'">""",
+    "![](http://evil.example/p.png)",
+    "[x](http://evil.example)",
+    "http://evil.example/page",
+    "**much**",
+    "$$x^2$$",
+    """${document.title = "evil"} and {{value}}""",
+    "$1 to $2",
+]
 
 pytestmark = [
     pytest.mark.browser,
@@ -43,7 +49,9 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Engine], Pa
         made.append(new_event_loop())
         return made[-1]
 
-    demos, foreign, failures = [], [], []
+    demos: list[gr.Blocks] = []
+    foreign: list[Request] = []
+    failures: list[str] = []
     with monkeypatch.context() as patched:
         patched.setattr(asyncio, "new_event_loop", noted)  # Gradio leaves the loops of its locks open
 
@@ -52,25 +60,26 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Engine], Pa
             demos.append(demo)
             return start(demo)
 
-        with sync_api.sync_playwright() as playwright:
+        with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=str(CHROMIUM), headless=True, args=ARGUMENTS)
 
             def opened(engine: Engine) -> Page:
                 page = browser.new_page(viewport={"width": 1280, "height": 800})
-                page.on("request", lambda request: foreign.append(request.url))
+                page.on("request", lambda request: foreign.append(request))
                 page.on("pageerror", lambda error: failures.append(str(error)))
                 page.goto(served(engine))
                 page.get_by_label("Your question").wait_for()
                 return page
 
             yield opened
+            left = [one.url for one in foreign if one.failure != "csp" and not one.url.startswith(WITHIN)]
             browser.close()
     for demo in demos:
         demo.close(verbose=False)
     for loop in made:
         if not loop.is_running():
             loop.close()
-    assert [url for url in foreign if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
+    assert left == []
     assert failures == []
 
 
@@ -150,21 +159,14 @@ def test_an_empty_question_brings_a_message(
 def test_markup_in_a_document_stays_text(
     write: Callable[[str, str], Path], engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
 ) -> None:
-    page = open_page(engine_over(write("evil/evil.txt", EVIL).parent))
+    text = f"A Baker earns {' or '.join(EVIL)} a year of baking.\n"
+    page = open_page(engine_over(write("evil/evil.txt", text).parent))
     ask(page, "What does a Baker earn a year of baking?")
-    chat, said = page.locator("#chat"), page.get_by_role("log")
-    for text in (
-        '<script>document.title = "evil"</script>',
-        "![](http://evil.example/p.png)",
-        "[x](http://evil.example)",
-    ):
-        expect(said).to_contain_text(text)
-        expect(page.locator("#sources")).to_contain_text(text)
-    expect(said).to_contain_text('**much** and $$x^2$$ or ${document.title = "evil"} or {{value}}')
-    expect(said).to_contain_text("$1 to $2 in all")
-    assert chat.locator(".katex").count() == 0
-    assert page.locator('#chat a[href*="evil"], #sources a, #chat img[src*="evil"], #sources img').count() == 0
-    assert page.locator("#chat strong, #sources script").count() == 0
+    for evil in EVIL:
+        expect(page.get_by_role("log")).to_contain_text(evil)
+        expect(page.locator("#sources")).to_contain_text(evil)
+    assert page.locator('#chat a:not([href^="#source-"]), #sources a, #chat p img, #sources img').count() == 0
+    assert page.locator("#chat .katex, #chat p strong, #chat script, #sources script").count() == 0
     assert page.title() == "Rolewise"
 
 
@@ -172,9 +174,6 @@ def test_a_picture_in_a_pasted_question_is_not_fetched(
     shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
 ) -> None:
     page = open_page(engine_over(shelf))
-    blocked: list[str] = []
-    page.on("requestfailed", lambda request: blocked.append(request.url))
-    page.on("response", lambda response: blocked.append("answered") if "evil" in response.url else None)
-    ask(page, "What does a Baker earn in Bern? <script>document.title = 'evil'</script>")
+    ask(page, "What does a Baker earn in Bern? ![](http://evil.example/p.png) <script>document.title = 'evil'</script>")
+    page.wait_for_timeout(300)  # for a request that must not come; the fixture looks for it
     assert page.title() == "Rolewise"
-    assert blocked == []
