@@ -22,7 +22,8 @@ from rag.errors import GeneratorError, ModelError, SettingsError
 from rag.evidence import EvidenceFinder, Findings
 from rag.packing import Packed, is_near, pack
 from rag.prompts import Prompt
-from rag.protocols import Generator, Retriever
+from rag.protocols import Embedder, Generator, Retriever
+from rag.spelling import mend
 from rag.types import (
     Answer,
     Citation,
@@ -50,6 +51,7 @@ class Engine:
     """Everything an answer needs, opened once. `generator_named` loads a generator when it is first asked for."""
 
     version: IndexVersion
+    embedder: Embedder
     retriever: Retriever
     evidence: EvidenceFinder
     generator_named: Callable[[str], Generator]
@@ -71,7 +73,7 @@ class Engine:
 
         If it asks about several roles or documents, each has its share of the passages, and they take turns.
         """
-        question = checked(question)
+        question = self.understood(question)
         if role:
             return self.retriever.retrieve(question, k or self.passages, [self.version.roles.resolve(role)])
         labels = labels_asked(question, self.version)
@@ -83,6 +85,14 @@ class Engine:
         ]
         turns = itertools.chain.from_iterable(itertools.zip_longest(*shares))
         return [one for one in turns if one is not None][: k or None]
+
+    def understood(self, question: str) -> str:
+        """The question with typing errors mended and roles under their own names.
+
+        Raises SettingsError if it is empty or too long.
+        """
+        mended = mend(checked(question), self.version.vocabulary, self.embedder.has_token)
+        return self.version.roles.spell_out(mended)
 
     def ask(self, question: str, **options: str | Sequence[Message] | None) -> Answer:
         """The finished answer, for callers that do not show it as it grows. Options as of `stream_answer`."""
@@ -102,11 +112,11 @@ class Engine:
         A generator that is not there or fails is replaced by the extractive one, and the answer's notice says so.
         """
         clock = _Clock()
-        question = checked(question)
+        asked, question = question.strip(), self.understood(question)
         passages = self.search(question, role=role)
         clock.mark("retrieve")
         yield Retrieved(tuple(passages))
-        draft = _Draft(self, question, tuple(passages), clock)
+        draft = _Draft(self, asked, question, tuple(passages), clock)
         if labels := [] if role else labels_asked(question, self.version):
             for text in draft.side_by_side(labels):
                 yield Token(text)
@@ -150,7 +160,9 @@ class _Draft:
     """An answer while it is written."""
 
     engine: Engine
+    asked: str
     question: str
+    """As it was understood."""
     passages: tuple[ScoredPassage, ...]
     clock: _Clock
     citations: list[Citation] = field(default_factory=list)
@@ -241,7 +253,8 @@ class _Draft:
         self.clock.mark("total")
         writer = self.writer or self.engine.generator_named(EXTRACTIVE)
         return Answer(
-            question=self.question,
+            question=self.asked,
+            read_as=self.question if self.question.casefold() != self.asked.casefold() else "",
             text=self.text or NOT_FOUND,
             status="not_found" if not self.citations else "partial" if self.unstated else "answered",
             citations=tuple(self.citations),

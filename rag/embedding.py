@@ -64,6 +64,9 @@ class SentenceTransformersEmbedder:
     def count(self, text: str) -> int:
         return len(self._tokenizer.encode(text).ids)
 
+    def has_token(self, word: str) -> bool:
+        return self._tokenizer.token_to_id(word) is not None
+
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         return self._embed(texts)
 

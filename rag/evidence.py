@@ -55,7 +55,7 @@ class EvidenceFinder:
     embedder: Embedder
 
     def find(self, question: str, passages: Sequence[ScoredPassage], limit: int) -> Findings:
-        """The `limit` sentences of `passages` that bear most on the question, or the list that is asked for whole."""
+        """The `limit` sentences of `passages` that bear most on the question, after a list that is asked for whole."""
         candidates = [
             (scored.passage, sentence)
             for scored in passages
@@ -75,7 +75,9 @@ class EvidenceFinder:
         ranked = [Evidence(*candidates[row], float(scores[row])) for row in order]
         near = nearness[order[:limit]].max(axis=0) if words else []
         known = tuple(replace(word, nearness=float(value)) for (_, word), value in zip(words, near, strict=True))
-        return Findings(tuple(_whole_list(ranked) or ranked[:limit]), known)
+        entries = _whole_list(ranked)
+        others = [one for one in ranked if replace(one, is_of_list=True) not in entries]
+        return Findings((*entries, *others[: max(limit - len(entries), 2)]), known)
 
     def _words(self, question: str, asked: TokenVectors) -> list[tuple[list[int], QuestionWord]]:
         """The content words of the question with the rows of their tokens."""
@@ -113,7 +115,7 @@ def _whole_list(ranked: Sequence[Evidence]) -> list[Evidence]:
     stands_out = best.score - statistics.median(one.score for one in entries) >= STANDS_OUT
     if len(entries) < 2 or len(entries) > LONGEST_LIST or stands_out:
         return []
-    return sorted(entries, key=lambda one: one.sentence.start)
+    return [replace(one, is_of_list=True) for one in sorted(entries, key=lambda one: one.sentence.start)]
 
 
 def _list_of(evidence: Evidence) -> tuple[str, tuple[str, ...], str, bool]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +23,11 @@ from rag.errors import SourceError
 from rag.protocols import Embedder, Tokenizer
 from rag.types import Document, Passage
 from rag.versions import FORMAT, Store, faults, sha256_of, switch, write_durably
+from rag.words import words
 
 _SPLITTER = "sentences, even, 1"
+VOCABULARY = 200_000
+"""Words whose counts are kept at the most, the frequent ones first."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done, and how much there is."""
@@ -93,6 +97,10 @@ def build(
             _write_jsonl(aside / "documents.jsonl", (asdict(document) for document in documents))
             _write_jsonl(
                 aside / "passages.jsonl", (_passage_row(passage, by_id[passage.document]) for passage in passages)
+            )
+            vocabulary = Counter(word for document in documents for word in words(document.text) if word.isalpha())
+            (aside / "words.json").write_text(
+                json.dumps(dict(vocabulary.most_common(VOCABULARY)), ensure_ascii=False), encoding="utf-8"
             )
             store.write_vectors(vectors, aside / "vectors.faiss")
             store.write_lexical(texts, aside / "lexical")

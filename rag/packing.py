@@ -39,5 +39,5 @@ def label(evidence: Evidence) -> str:
 
 
 def is_near(one: Evidence, evidence: Sequence[Evidence]) -> bool:
-    """Whether a piece of evidence is nearly as good as the best."""
-    return one.score >= max(other.score for other in evidence) - NEAR
+    """Whether a piece of evidence is nearly as good as the best, or belongs to the list that was asked for."""
+    return one.is_of_list or one.score >= max(other.score for other in evidence) - NEAR

@@ -253,6 +253,8 @@ CSS = """
 #choices .container > span { margin: 0; flex: none; }
 #choices .container > .wrap { flex: 1; min-width: 0; }
 #chat { height: max(300px, calc(100dvh - 288px)) !important; }
+#model-status:not(:has(.status)) { display: none; }
+.column:has(> #model-status .status) #chat { height: max(300px, calc(100dvh - 330px)) !important; }
 #chat a[href^="#source-"] {
   display: inline-block; min-width: 1.5em; text-align: center; padding: 0 .3em; border-radius: 5px; font-size: .78em;
   line-height: 1.5; font-weight: 600; text-decoration: none; background: var(--rw-wash); color: var(--rw-ink); }

@@ -51,6 +51,10 @@ class Embedder(Protocol):
         """Word pieces of `text`, special ones included."""
         ...
 
+    def has_token(self, word: str) -> bool:
+        """Whether a word in small letters is one token: a common word or a well-known name, no typing error."""
+        ...
+
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """(n, dimension) float32, unit rows, row i for text i."""
         ...

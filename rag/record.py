@@ -25,6 +25,7 @@ def answer_record(answer: Answer, *, id: str | None = None) -> dict[str, Any]:  
         "index": {"version": answer.index.version, "embedder": answer.index.embedder},
         "prompt_sha256": answer.prompt_sha256,
         "notice": answer.notice,
+        "read_as": answer.read_as,
         "timings_ms": dict(answer.timings_ms),
     }
 

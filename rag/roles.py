@@ -63,6 +63,12 @@ class Roles:
         tokens, spans = self._shorten_spans(spelled)
         return [Mention(match.role, spans[match.start][0], spans[match.end - 1][1]) for match in self._chosen(tokens)]
 
+    def spell_out(self, text: str) -> str:
+        """`text` with each role under its own name: "ML INFRA ENG PAY" is "ML Infrastructure Engineer PAY"."""
+        for mention in reversed(self.mentions(text)):
+            text = f"{text[: mention.start]}{mention.role}{text[mention.end :]}"
+        return text
+
     def _chosen(self, tokens: Sequence[str]) -> list[_Match]:
         matches = [match for role in self.names for match in self._matches(role, tokens)]
         matches.sort(key=lambda match: (match.start - match.end, match.start))
@@ -70,7 +76,8 @@ class Roles:
         for match in matches:  # the longest first; a shorter one inside it is only a part of the name
             if all(match.end <= other.start or match.start >= other.end for other in chosen):
                 chosen.append(match)
-        chosen += [joined for match in chosen for joined in self._joined(match, tokens)]
+        joined = [other for match in chosen for other in self._joined(match, tokens)]
+        chosen += [one for one in joined if all(one.end <= other.start or one.start >= other.end for other in chosen)]
         return sorted(chosen, key=lambda match: match.start)
 
     def resolve(self, given: str) -> str:

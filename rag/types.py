@@ -85,11 +85,15 @@ class ScoredPassage:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A sentence chosen for a question, with the passage it stands in. Higher scores are nearer."""
+    """A sentence chosen for a question, with the passage it stands in. Higher scores are nearer.
+
+    `is_of_list` says that it belongs to a list that was asked for whole.
+    """
 
     passage: Passage
     sentence: Sentence
     score: float
+    is_of_list: bool = False
 
     @property
     def quote(self) -> str:
@@ -154,6 +158,8 @@ class Answer:
     prompt_sha256: str
     timings_ms: Mapping[str, float]
     notice: str = ""
+    read_as: str = ""
+    """The question as it was understood, where that differs from how it was put."""
 
 
 @dataclass(frozen=True, slots=True)

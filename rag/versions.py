@@ -2,7 +2,7 @@
 
     index/build/CURRENT             id of the version in use
     index/build/<id>/manifest.json  all that makes the version, and the SHA-256 of each of its files
-                     documents.jsonl, passages.jsonl, vectors.faiss, lexical/
+                     documents.jsonl, passages.jsonl, words.json, vectors.faiss, lexical/
 
 An opened version keeps answering whatever is built, switched to or pruned meanwhile.
 """
@@ -45,7 +45,10 @@ class Store:
 
 
 class IndexVersion:
-    """An opened version: its documents and passages, and where to search them. Row i belongs to passage i."""
+    """An opened version: its documents and passages, and where to search them. Row i belongs to passage i.
+
+    `vocabulary` counts the words of the documents, in small letters.
+    """
 
     def __init__(
         self,
@@ -54,8 +57,10 @@ class IndexVersion:
         passages: Sequence[Passage],
         vectors: VectorIndex,
         lexical: LexicalIndex,
+        vocabulary: Mapping[str, int],
     ) -> None:
         self.manifest = manifest
+        self.vocabulary = vocabulary
         self.documents = {document.id: document for document in documents}
         self.passages = passages
         self.vectors = vectors
@@ -163,7 +168,7 @@ def open_version(
             f"index {version} has {len(passages)} passages and {len(vectors)} vectors where its manifest counts "
             f"{manifest['counts']['passages']}. Build it again: {BUILD_COMMAND}"
         )
-    return IndexVersion(manifest, documents, passages, vectors, lexical)
+    return IndexVersion(manifest, documents, passages, vectors, lexical, _read_json(home / "words.json"))
 
 
 def read_texts(folder: Path, version: str | None = None) -> list[Document]:
@@ -224,6 +229,13 @@ def write_durably(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise IndexDamaged(f"{path} cannot be read ({error}). Build the index again: {BUILD_COMMAND}") from error
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -93,6 +93,7 @@ def open_engine(settings: Settings, version: str | None = None) -> Engine:
     index = open_index(settings, embedder, version)
     return Engine(
         version=index,
+        embedder=embedder,
         retriever=HybridRetriever(index, embedder, settings.candidates, settings.rrf_k),
         evidence=EvidenceFinder(index, embedder),
         generator_named=generators(settings),

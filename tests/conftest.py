@@ -41,6 +41,9 @@ class HashingEmbedder:
     def count(self, text: str) -> int:
         return len(text.split()) + 2
 
+    def has_token(self, word: str) -> bool:
+        return bool(word)
+
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         return np.stack([self._vector(text) for text in texts]) if texts else np.empty((0, self.dimension), np.float32)
 
@@ -145,6 +148,7 @@ def engine_over(open_shelf: Callable[[Path], IndexVersion]) -> Callable[..., Eng
         named: dict[str, Generator] = {"extractive": ExtractiveGenerator(TiktokenTokenizer()), **others}
         return Engine(
             version=version,
+            embedder=embedder,
             retriever=HybridRetriever(version, embedder),
             evidence=EvidenceFinder(version, embedder),
             generator_named=named.__getitem__,

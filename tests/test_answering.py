@@ -136,7 +136,7 @@ def test_the_model_gets_numbered_notes_and_documents_are_data(shelf: Path, engin
     system, user = scripted.asked[0]
     assert (system.role, user.role) == ("system", "user")
     assert "[1] Baker: A baker in Basel earns $question and $notes francs." in user.content
-    assert user.content.endswith(f"Question: {QUESTION}")
+    assert user.content.endswith("Question: What does a Baker earn in Basel?")
 
 
 def test_a_question_that_nothing_bears_on_is_not_answered(shelf: Path, engine_over: Callable[..., Engine]) -> None:

@@ -29,12 +29,9 @@ def test_a_list_is_taken_whole_and_in_order_unless_an_entry_stands_out(
         "---\ntitle: Baker\nrole: Baker\n---\n## Tools\n\nThe tools of a Baker are:\n\n- peel\n- oven\n- scale\n- whisk\n\nBakers rise early.\n"
     )
     engine = engine_over(shelf)
-    assert [one.quote for one in found(engine, "What tools does a baker use?", 2).evidence] == [
-        "peel",
-        "oven",
-        "scale",
-        "whisk",
-    ]
+    evidence = found(engine, "What tools does a baker use?", 2).evidence
+    assert [one.quote for one in evidence if one.is_of_list] == ["peel", "oven", "scale", "whisk"]
+    assert [one.quote for one in evidence[4:]] == ["Bakers rise early."]
     assert [one.quote for one in found(engine, "Does a baker use a whisk?", 2).evidence][0] == "whisk"
     assert len(found(engine, "Does a baker use a whisk?", 2).evidence) == 2
 

@@ -65,3 +65,12 @@ def test_roles_of_another_trade_work_alike() -> None:
     roles = Roles({"Registered Nurse": ["RN"], "Nurse Practitioner": ["NP"], "Head Nurse": []})
     assert roles.find("what does an RN earn?") == ["Registered Nurse"]
     assert roles.find("Nurse practitioners and head nurses") == ["Nurse Practitioner", "Head Nurse"]
+
+
+def test_mentions_are_spelled_out_in_place_once_each() -> None:
+    assert ROLES.spell_out("ML INFRA ENG pay?") == "ML Infrastructure Engineer pay?"
+    assert ROLES.spell_out("What do MLEs and platform engineers do") == (
+        "What do Machine Learning Engineer and ML Platform Engineer do"
+    )
+    roles = Roles({"Baker": [], "Miller": []})
+    assert roles.spell_out("do bakers and millers earn") == "do Baker and Miller earn"
