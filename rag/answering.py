@@ -23,6 +23,7 @@ from rag.evidence import EvidenceFinder, Findings
 from rag.packing import Packed, is_near, pack
 from rag.prompts import Prompt
 from rag.protocols import Embedder, Generator, Retriever
+from rag.retrieval import DENSE
 from rag.spelling import mend
 from rag.types import (
     Answer,
@@ -42,6 +43,8 @@ from rag.versions import IndexVersion
 logger = logging.getLogger(__name__)
 
 EXTRACTIVE = "extractive"
+FEWEST = 3
+"""Pieces of evidence that a model is given at the least, if there are as many."""
 LONGEST_QUESTION = 4000
 """Characters; a question is not a document."""
 
@@ -83,6 +86,7 @@ class Engine:
             self.retriever.retrieve(question_about(question, label, self.version), k or self.passages_each, [label])
             for label in labels
         ]
+        shares.sort(key=lambda share: -max((one.scores.get(DENSE, 0.0) for one in share), default=0.0))
         turns = itertools.chain.from_iterable(itertools.zip_longest(*shares))
         return [one for one in turns if one is not None][: k or None]
 
@@ -128,7 +132,10 @@ class Engine:
         if missing or not bears_on(findings.evidence):
             yield Finished(draft.not_found(missing))
             return
-        evidence = findings.evidence
+        near = [one for one in findings.evidence if is_near(one, findings.evidence)]
+        evidence = near if len(near) >= FEWEST else findings.evidence[:FEWEST]
+        if any(one.is_of_list for one in evidence):
+            generator = EXTRACTIVE  # a list is the quotations themselves: a small model would drop some
         for name in dict.fromkeys([generator or self.generator, EXTRACTIVE]):
             try:
                 for text in draft.write(self.generator_named(name), evidence):
@@ -139,7 +146,8 @@ class Engine:
                     raise
                 logger.warning("%s; answering with the extractive generator", error)
                 draft.note(f"The {name} generator could not answer ({error}) The sentences are the documents' own.")
-        if not draft.citations:
+        if not draft.citations and draft.writer and draft.writer.info.name != EXTRACTIVE:
+            draft.note("Nothing of the draft stood the check; the sentences are the documents' own.")
             for text in draft.write(self.generator_named(EXTRACTIVE), evidence):
                 yield Token(text)
         yield Finished(draft.finished())

@@ -109,6 +109,7 @@ def test_a_draft_of_which_nothing_stands_gives_way_to_the_evidence(
     answer = engine_over(shelf, scripted=Scripted("Bakers earn 1,000,000 francs.")).ask(QUESTION, generator="scripted")
     assert answer.text == "Basel: 64,500 francs a year [1]"
     assert answer.generator.name == "extractive"
+    assert answer.notice.startswith("Nothing of the draft stood the check")
     assert len(answer.struck) == 1
 
 
