@@ -233,11 +233,12 @@ class _Draft:
         verdict = verify(sentence, packed.evidence)
         if verdict.unknown:
             self.struck.append(Struck(sentence.text, f"{verdict.unknown} of its markers point to no source; removed"))
-        if not verdict.evidence:
+        if verdict.reason:
             self.struck.append(Struck(sentence.text, verdict.reason))
+        if not verdict.evidence:
             return
         markers = " ".join(f"[{self._marker(one)}]" for one in verdict.evidence)
-        added = f"{sentence.text} {markers}"
+        added = f"{verdict.text} {markers}"
         if added in self.text.split("\n"):
             return  # a small model may say a thing twice
         added = ("\n" if self.text else "") + added

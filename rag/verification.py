@@ -3,7 +3,7 @@
 What is checked: each citation points to evidence that was given; every figure of the sentence stands in the
 quotations it cites, in any notation; and most of its words are those of the quotations or of where they stand. What is
 not: whether the sentence follows from them. A sentence that cites nothing, or the wrong note, is held against all of
-the evidence and gets the citation that bears it, if one does.
+the evidence and gets the citation that bears it, if one does; one that holds a quotation word for word is cut to it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ SUPPORT = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`evidence` bears the sentence; empty if none does, and `reason` says why. `unknown` counts bad markers."""
+    """`evidence` bears `text`, the sentence or what is left of it; empty if none does.
 
+    `reason` says why the sentence does not stand as it was drafted. `unknown` counts markers that point nowhere.
+    """
+
+    text: str
     evidence: tuple[Evidence, ...]
     reason: str
     unknown: int
@@ -37,11 +41,15 @@ def verify(sentence: DraftSentence, evidence: Sequence[Evidence]) -> Verdict:
     unknown = len(sentence.markers) - len(cited)
     fault = _fault(sentence.text, cited)
     if not fault:
-        return Verdict(tuple(cited), "", unknown)
+        return Verdict(sentence.text, tuple(cited), "", unknown)
     for other in sorted(evidence, key=lambda one: -_support(sentence.text, [one])):
         if not _fault(sentence.text, [other]):
-            return Verdict((other,), "", unknown)
-    return Verdict((), fault, unknown)
+            return Verdict(sentence.text, (other,), "", unknown)
+    for other in evidence:
+        quotation = " ".join(other.quote.split())
+        if quotation in " ".join(sentence.text.split()):
+            return Verdict(quotation, (other,), f"{fault}; shortened to the quotation it holds", unknown)
+    return Verdict("", (), fault, unknown)
 
 
 def _fault(sentence: str, cited: Sequence[Evidence]) -> str:
@@ -63,4 +71,4 @@ def _support(sentence: str, cited: Sequence[Evidence]) -> float:
 
 
 def _listed(values: set[Decimal]) -> str:
-    return ", ".join(f"{value:,f}" for value in sorted(values))
+    return ", ".join(f"{value:,f}" if value >= 10_000 else f"{value:f}" for value in sorted(values))

@@ -70,7 +70,7 @@ def test_a_local_model_answers_with_the_same_quotation(
     monkeypatch.setenv("ROLEWISE_MODEL", str(smollm2))
     record = ask(home, "--generator", "local")
     assert any("$153,000 to $267,000" in citation["quote"] for citation in record["citations"])
-    assert record["notice"] == ""
+    assert "could not answer" not in record["notice"]
 
 
 def test_a_hosted_model_answers_with_the_same_quotation(
@@ -83,7 +83,7 @@ def test_a_hosted_model_answers_with_the_same_quotation(
     record = ask(home, "--generator", "hosted")
     assert any("$153,000 to $267,000" in citation["quote"] for citation in record["citations"])
     assert endpoint.key not in json.dumps(record)
-    assert record["notice"] == ""
+    assert "could not answer" not in record["notice"]
 
 
 def test_an_endpoint_that_fails_gives_way_to_the_documents_own_words(

@@ -34,6 +34,12 @@ def test_a_wrong_or_missing_marker_is_mended_from_the_evidence() -> None:
         assert verdict.evidence == (BASEL,)
 
 
+def test_a_sentence_that_says_more_than_the_quotation_it_holds_is_cut_to_it() -> None:
+    verdict = verify(DraftSentence("Since 2024 it is Bern: 61,000 francs a year", (1,)), [BERN])
+    assert (verdict.text, verdict.evidence) == ("Bern: 61,000 francs a year", (BERN,))
+    assert verdict.reason == "its quotation does not contain 2024; shortened to the quotation it holds"
+
+
 def test_markers_that_point_nowhere_are_counted() -> None:
     assert verify(DraftSentence("A baker in Bern earns 61,000 francs.", (1, 0, 9)), [BERN, BASEL]).unknown == 2
 
