@@ -343,8 +343,7 @@ def _below(answer: Answer) -> str:
         else (f"{answer.generator.name} ({answer.generator.model})")
     )
     lines += ["", click.style(f"{who}, index {answer.index.version}, {total:.1f} s", dim=True)]
-    if answer.notice:
-        lines.append(answer.notice)
+    lines += [note for note in (f"Read as: {answer.read_as}" if answer.read_as else "", answer.notice) if note]
     return "\n".join(lines)
 
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 
 from rag.answerability import NOT_FOUND, bears_on, not_found, unknown_names
 from rag.citations import DraftReader, DraftSentence
-from rag.comparing import labels_asked, line, question_about
+from rag.comparing import cells, labels_asked, question_about
 from rag.errors import GeneratorError, ModelError, SettingsError
 from rag.evidence import EvidenceFinder, Findings
+from rag.following import made_whole
 from rag.packing import Packed, is_near, pack
 from rag.prompts import Prompt
 from rag.protocols import Embedder, Generator, Retriever
@@ -90,13 +91,13 @@ class Engine:
         turns = itertools.chain.from_iterable(itertools.zip_longest(*shares))
         return [one for one in turns if one is not None][: k or None]
 
-    def understood(self, question: str) -> str:
-        """The question with typing errors mended and roles under their own names.
+    def understood(self, question: str, history: Sequence[Message] = ()) -> str:
+        """The question made whole from the conversation, typing errors mended and roles under their own names.
 
         Raises SettingsError if it is empty or too long.
         """
         mended = mend(checked(question), self.version.vocabulary, self.embedder.has_token)
-        return self.version.roles.spell_out(mended)
+        return self.version.roles.spell_out(made_whole(mended, history, self.version.roles))
 
     def ask(self, question: str, **options: str | Sequence[Message] | None) -> Answer:
         """The finished answer, for callers that do not show it as it grows. Options as of `stream_answer`."""
@@ -107,7 +108,7 @@ class Engine:
         self,
         question: str,
         *,
-        history: Sequence[Message] = (),  # noqa: ARG002
+        history: Sequence[Message] = (),
         role: str | None = None,
         generator: str | None = None,
     ) -> collections.abc.Generator[Event, None, None]:
@@ -116,7 +117,7 @@ class Engine:
         A generator that is not there or fails is replaced by the extractive one, and the answer's notice says so.
         """
         clock = _Clock()
-        asked, question = question.strip(), self.understood(question)
+        asked, question = question.strip(), self.understood(question, history)
         passages = self.search(question, role=role)
         clock.mark("retrieve")
         yield Retrieved(tuple(passages))
@@ -201,7 +202,7 @@ class _Draft:
             yield from self._shown(sentence, packed)
 
     def side_by_side(self, labels: Sequence[str]) -> Iterator[str]:
-        """A line for each role or document: what it says, in its own words, or that it does not.
+        """For each role or document what it says, a line for each quotation, or that it does not say.
 
         No generator takes part: a model that is given several roles at once mixes them up.
         """
@@ -210,17 +211,19 @@ class _Draft:
         for label in labels:
             of_label = [one for one in self.passages if label in (one.passage.role, one.passage.title)]
             found[label] = self.engine.evidence.find(question_about(self.question, label, version), of_label, limit)
-        best = max((one.evidence[0].score for one in found.values() if one.evidence), default=0.0)
+        best = max((one.score for findings in found.values() for one in findings.evidence), default=0.0)
         for label, findings in found.items():
-            cells = []
-            if not unknown_names(self.question, findings.words) and bears_on(findings.evidence, best):
-                near = [one for one in findings.evidence if is_near(one, findings.evidence)]
-                cells = [f"{' '.join(one.quote.split())} [{self._marker(one)}]" for one in near]
-            added = ("\n" if self.text else "") + line(label, cells)
-            self.unstated += not cells
-            self.text += added
-            self.clock.mark("first_sentence")
-            yield added
+            tells = bears_on(findings.evidence, best) and not unknown_names(self.question, findings.words)
+            said = [
+                f"{' '.join(one.quote.split())} [{self._marker(one)}]"
+                for one in (cells(findings.evidence) if tells else ())
+            ]
+            self.unstated += not said
+            for cell in said or ["not stated"]:
+                added = ("\n" if self.text else "") + f"{label}: {cell}"
+                self.text += added
+                self.clock.mark("first_sentence")
+                yield added
 
     def _messages(self, generator: Generator, evidence: Sequence[Evidence]) -> tuple[list[Message], Packed]:
         system = self.engine.system_prompt.fill()

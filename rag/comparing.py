@@ -8,10 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rag.packing import is_near
+from rag.types import Evidence
 from rag.versions import IndexVersion
 
 MOST = 12
 """Labels that are set side by side at the most; more is a search, not an answer."""
+FEW = 3
+"""Quotations for one label at the most, unless they are the entries of one list,"""
+LONGEST_CELL = 8
+"""of which this many are still taken whole."""
 _OVER_ALL = re.compile(
     r"\b(?:which|what|any|each|every|all|both|these|those|across|between|who(?:se)?|how many)\b[^.?!]{0,40}?"
     r"\b(?:roles?|jobs?|guides?|positions?|careers?|professions?|documents?|papers?|files?|manuals?|handbooks?)\b"
@@ -48,6 +54,10 @@ def question_about(question: str, label: str, version: IndexVersion) -> str:
     return " ".join("".join([*parts, question[position:]]).split())
 
 
-def line(label: str, cells: Sequence[str]) -> str:
-    """One line of the answer: what the documents say for a label."""
-    return f"{label}: {'; '.join(cells) if cells else 'not stated'}"
+def cells(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """What is said for one label: a short list whole and in order, else the few pieces that are nearly the best."""
+    near = [one for one in evidence if is_near(one, evidence)]
+    of_list = [one for one in near if one.is_of_list]
+    if 0 < len(of_list) <= LONGEST_CELL:
+        return of_list
+    return sorted(near, key=lambda one: -one.score)[:FEW]

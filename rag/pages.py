@@ -179,7 +179,8 @@ def _place(of: Passage | Citation) -> str:
 
 
 def _notice(answer: Answer) -> str:
-    return f'<p class="notice" role="note">{as_html(answer.notice)}</p>' if answer.notice else ""
+    notes = [f"Read as: {answer.read_as}" if answer.read_as else "", answer.notice]
+    return "".join(f'<p class="notice" role="note">{as_html(note)}</p>' for note in notes if note)
 
 
 def _struck(answer: Answer) -> str:

@@ -251,6 +251,13 @@ def test_a_generator_that_fails_leaves_a_notice_beside_the_quotations(serve: Ser
     assert "61,000 francs" in bubble
 
 
+def test_the_panel_tells_how_a_question_was_read(bakery: Engine) -> None:
+    asked = "What does a Baker earn in Bern?"
+    answer = bakery.ask("And in <Basel>?", history=[Message("user", asked)])
+    assert f"Read as: {asked} And in &lt;Basel&gt;?" in pages.sources(answer, 1, {})
+    assert "Read as" not in pages.sources(bakery.ask(asked), 1, {})
+
+
 def test_markup_in_documents_stays_text(
     serve: Serve, write: Callable[[str, str], Path], engine_over: Callable[..., Engine]
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 LAYERS = [
     "types errors protocols settings",
-    "words chunking figures roles spelling fusion prompts packing citations record",
+    "words chunking figures roles following spelling fusion prompts packing citations record",
     "reading tokens embedding vectors lexical extractive llama hosted models",
     "versions indexing retrieval evidence comparing verification answerability answering",
     "wiring",
