@@ -9,6 +9,7 @@ that of the whole texts plus that of their words: each word of the question agai
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from rag.words import stems
 STANDS_OUT = 0.08
 """An entry answers alone if it scores this much more than the median of its list; else the whole list is the answer.
 Chosen on the development questions, where lists that were asked for whole lie below it and single entries above."""
+LONGEST_ACRONYM = 5
 LONGEST_LIST = 40
 """Entries of a list that are taken whole at the most."""
 
@@ -65,16 +67,20 @@ class EvidenceFinder:
         if not candidates:
             return Findings((), ())
         asked, *contexts = self.embedder.embed_tokens([question, *(context(*candidate) for candidate in candidates)])
-        words = self._words(question, asked)
-        nearness = np.array([[_nearest(asked, tokens, one) for tokens, _ in words] for one in contexts])
-        rarity = np.array([word.rarity for _, word in words])
+        asked_words = self._words(question, asked)
+        nearness = np.array([[_nearest(asked, tokens, one) for tokens, _ in asked_words] for one in contexts])
+        rarity = np.array([word.rarity for _, word in asked_words])
         whole = np.array([one.text @ asked.text for one in contexts])
-        by_word = nearness @ rarity / rarity.sum() if words else np.zeros(len(contexts))
+        by_word = nearness @ rarity / rarity.sum() if asked_words else np.zeros(len(contexts))
         scores = whole + by_word
         order = sorted(range(len(candidates)), key=lambda row: (-scores[row], row))
         ranked = [Evidence(*candidates[row], float(scores[row])) for row in order]
-        near = nearness[order[:limit]].max(axis=0) if words else []
-        known = tuple(replace(word, nearness=float(value)) for (_, word), value in zip(words, near, strict=True))
+        near = nearness[order[:limit]].max(axis=0) if asked_words else []
+        read = [context(*candidates[row]) for row in order[:limit]]
+        known = tuple(
+            replace(word, nearness=1.0 if any(_spells_out(text, word.text) for text in read) else float(value))
+            for (_, word), value in zip(asked_words, near, strict=True)
+        )
         entries = _whole_list(ranked)
         others = [one for one in ranked if replace(one, is_of_list=True) not in entries]
         return Findings((*entries, *others[: max(limit - len(entries), 2)]), known)
@@ -96,6 +102,13 @@ class EvidenceFinder:
 def context(passage: Passage, sentence: Sentence) -> str:
     """A sentence as it is to be understood: behind its heading trail and the line that introduces it."""
     return "\n".join(filter(None, [passage.trail, sentence.lead, sentence.text]))
+
+
+def _spells_out(text: str, acronym: str) -> bool:
+    """Whether the letters of an acronym are the initials of neighbouring words of `text`, all written large."""
+    if not (acronym.isupper() and acronym.isalpha() and 2 <= len(acronym) <= LONGEST_ACRONYM):
+        return False
+    return acronym in "".join(word[0] for word in re.findall(r"\w+", text))
 
 
 def _nearest(asked: TokenVectors, tokens: Sequence[int], other: TokenVectors) -> float:

@@ -60,5 +60,12 @@ def test_the_words_of_the_question_tell_how_near_the_evidence_comes(
     assert rarity["Zanzibar"] > rarity["patience"] > rarity["baker"]
 
 
+def test_an_acronym_is_near_to_the_words_it_stands_for(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    (shelf / "miller.md").write_text("The Swiss Milling Board pays 58,000 francs to a miller of mills built low.\n")
+    nearness = {word.text: word.nearness for word in found(engine_over(shelf), "SMB or MBL francs for a miller").words}
+    assert nearness["SMB"] == 1.0
+    assert nearness["MBL"] < 0.5  # the initials of "mills built low", which are written small
+
+
 def test_no_passages_give_no_evidence(shelf: Path, engine_over: Callable[..., Engine]) -> None:
     assert engine_over(shelf).evidence.find("Bern", [], 5) == Findings((), ())
