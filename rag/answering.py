@@ -77,7 +77,10 @@ class Engine:
 
         If it asks about several roles or documents, each has its share of the passages, and they take turns.
         """
-        question = self.understood(question)
+        return self._found(self.understood(question), k=k, role=role)
+
+    def _found(self, question: str, *, k: int | None = None, role: str | None = None) -> list[ScoredPassage]:
+        """The passages for a question that is understood already."""
         if role:
             return self.retriever.retrieve(question, k or self.passages, [self.version.roles.resolve(role)])
         labels = labels_asked(question, self.version)
@@ -118,7 +121,7 @@ class Engine:
         """
         clock = _Clock()
         asked, question = question.strip(), self.understood(question, history)
-        passages = self.search(question, role=role)
+        passages = self._found(question, role=role)
         clock.mark("retrieve")
         yield Retrieved(tuple(passages))
         draft = _Draft(self, asked, question, tuple(passages), clock)
@@ -222,6 +225,7 @@ class _Draft:
             for cell in said or ["not stated"]:
                 added = ("\n" if self.text else "") + f"{label}: {cell}"
                 self.text += added
+                self.clock.mark("first_token")
                 self.clock.mark("first_sentence")
                 yield added
 
@@ -262,6 +266,7 @@ class _Draft:
         return replace(self.finished(), text=not_found(missing), status="not_found")
 
     def finished(self) -> Answer:
+        self.clock.mark("first_token")  # where no generator wrote, the first text comes with the end
         self.clock.mark("total")
         writer = self.writer or self.engine.generator_named(EXTRACTIVE)
         return Answer(

@@ -31,9 +31,8 @@ def _bm25s() -> Any:
 class Bm25Index:
     """Implements protocols.LexicalIndex."""
 
-    def __init__(self, index: Any, size: int) -> None:
+    def __init__(self, index: Any) -> None:
         self._index = index
-        self._size = size
 
     @classmethod
     def build(cls, texts: Iterable[str]) -> Bm25Index:
@@ -42,13 +41,13 @@ class Bm25Index:
         corpus: Sequence[list[str]] = [stems(text) for text in texts]
         index = bm25s.BM25(method="lucene", k1=K1, b=B)
         index.index(corpus, show_progress=False)
-        return cls(index, len(corpus))
+        return cls(index)
 
     @classmethod
-    def open(cls, folder: Path, size: int) -> Bm25Index:
+    def open(cls, folder: Path) -> Bm25Index:
         bm25s = _bm25s()
         try:
-            return cls(bm25s.BM25.load(str(folder)), size)
+            return cls(bm25s.BM25.load(str(folder)))
         except (OSError, ValueError, KeyError) as error:
             raise IndexDamaged(
                 f"{folder} is not a readable bm25s index. Build it again: python -m rag index build"

@@ -340,7 +340,7 @@ def read_document(file: Path, root: Path) -> Document | Skipped:
         return Skipped(name, "holds no text")
     about = parsed.about
     return Document(
-        id=re.sub(r"\W+", "-", fold_name(name)).strip("-") or "document",
+        id=_id_of(name),
         title=str(about.get("title") or file.stem.replace("_", " ").replace("-", " ")),
         role=str(about["role"]) if about.get("role") else None,
         text=parsed.text,
@@ -357,8 +357,10 @@ def clean(source: str) -> str:
     return unicodedata.normalize("NFC", _CONTROL.sub("", source))
 
 
-def fold_name(name: str) -> str:
-    return unicodedata.normalize("NFKD", str(Path(name).with_suffix(""))).casefold()
+def _id_of(name: str) -> str:
+    """The id of a document: its file's name, without the ending, in words joined by hyphens."""
+    folded = unicodedata.normalize("NFKD", str(Path(name).with_suffix(""))).casefold()
+    return re.sub(r"\W+", "-", folded).strip("-") or "document"
 
 
 def _register_of(root: Path) -> dict[str, Mapping[str, str]]:

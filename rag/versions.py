@@ -41,7 +41,7 @@ class Store:
     write_vectors: Callable[[Any, Path], None]
     open_vectors: Callable[[Path], VectorIndex]
     write_lexical: Callable[[Sequence[str], Path], None]
-    open_lexical: Callable[[Path, int], LexicalIndex]
+    open_lexical: Callable[[Path], LexicalIndex]
 
 
 class IndexVersion:
@@ -162,7 +162,7 @@ def open_version(
     except (KeyError, IndexError, TypeError) as error:
         raise IndexDamaged(f"{home / 'passages.jsonl'} is damaged. Build the index again: {BUILD_COMMAND}") from error
     vectors = store.open_vectors(home / "vectors.faiss")
-    lexical = store.open_lexical(home / "lexical", len(passages))
+    lexical = store.open_lexical(home / "lexical")
     if len(vectors) != len(passages) or len(passages) != manifest["counts"]["passages"]:
         raise IndexDamaged(
             f"index {version} has {len(passages)} passages and {len(vectors)} vectors where its manifest counts "

@@ -158,6 +158,13 @@ def test_a_question_that_cannot_be_asked(
         engine_over(shelf).ask(question)
 
 
+def test_a_long_question_may_follow_a_long_question(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    before = Message("user", f"{QUESTION} {'really ' * 500}")
+    answer = engine_over(shelf).ask(f"And in Bern? {'really ' * 500}", history=[before])
+    assert len(answer.read_as) > 4000
+    assert set(answer.timings_ms) >= {"retrieve", "first_token", "total"}
+
+
 def test_stopping_the_answer_closes_the_generator(shelf: Path, engine_over: Callable[..., Engine]) -> None:
     scripted = Scripted("Basel: 64,500 francs a year [1]\n" * 20)
     events = engine_over(shelf, scripted=scripted).stream_answer(QUESTION, generator="scripted")

@@ -76,7 +76,7 @@ def bm25(question: str) -> dict[int, float]:
 @pytest.mark.parametrize("question", ["grain", "baking bread", "who bakes the grain", "millers", "zebra", ""])
 def test_words_are_scored_by_bm25(question: str, tmp_path: Path) -> None:
     Bm25Index.build(TEXTS).save(tmp_path / "lexical")
-    scores, rows = Bm25Index.open(tmp_path / "lexical", len(TEXTS)).search(question, 10)
+    scores, rows = Bm25Index.open(tmp_path / "lexical").search(question, 10)
     expected = bm25(question)
     assert [int(row) for row in rows] == sorted(expected, key=lambda row: (-expected[row], row))
     np.testing.assert_allclose(scores, [expected[int(row)] for row in rows], rtol=1e-5)
