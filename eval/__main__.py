@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import sys
 from collections import Counter
@@ -12,6 +13,8 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from eval import wice as claims
+from eval.benches import BENCHES, bench_folder
 from eval.measures import OUTCOMES, evidence_recall, missing_facts, outcome
 from eval.questions import KINDS, Question, load_questions, resolve
 from rag.errors import RolewiseError
@@ -20,6 +23,8 @@ from rag.settings import load_settings
 from rag.wiring import PROJECT, build_index, open_engine
 
 SETS = PROJECT / "eval" / "questions"
+HOMES = PROJECT / "var" / "eval"
+"""Each set's index is built in a home of its own below this folder."""
 BUNDLED = {"roles": PROJECT / "index" / "sources", "other": PROJECT / "eval" / "documents"}
 """The bundled sets and the documents each is about."""
 
@@ -31,22 +36,38 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("sets", nargs=-1)
+@click.option("--bench", "benches", multiple=True, type=click.Choice(list(BENCHES)), help="A public set; repeatable.")
 @click.option("--split", type=click.Choice(["dev", "test"]), help="Only this split [default: both].")
+@click.option("--limit", type=click.IntRange(min=1), help="So many questions of each set, evenly spaced through it.")
 @click.option("--generator", default="extractive", type=click.Choice(["extractive", "local", "hosted"]))
 @click.option("--documents", type=click.Path(exists=True, path_type=Path), help="Documents of sets of your own.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for answers and outcomes, JSONL.")
 @click.option("-v", "--verbose", is_flag=True, help="Print each question that did not come out right.")
 def run(
-    sets: tuple[str, ...], split: str | None, generator: str, documents: Path | None, output: Path | None, verbose: bool
+    sets: tuple[str, ...],
+    benches: tuple[str, ...],
+    split: str | None,
+    limit: int | None,
+    generator: str,
+    documents: Path | None,
+    output: Path | None,
+    verbose: bool,
 ) -> None:
-    """Ask the SETS, bundled ones by name or JSONL files of your own [default: all bundled ones]."""
+    """Ask the SETS, bundled ones by name or JSONL files of your own [default: all bundled ones, or the benches]."""
     rows: list[dict[str, Any]] = []
-    for name in sets or tuple(BUNDLED):
+    for name in sets or (() if benches else tuple(BUNDLED)):
         path = SETS / f"{name}.jsonl" if name in BUNDLED else Path(name)
         folder = BUNDLED.get(name, documents)
         if folder is None:
             raise click.UsageError(f"--documents must name the documents that {name} asks about")
-        rows += _asked(load_questions([path], split), folder, generator, label=path.stem)
+        questions = spaced(load_questions([path], split), limit)
+        rows += _asked(questions, folder, generator, label=path.stem, home=HOMES / path.stem)
+    for name in benches:
+        home = HOMES / "bench" / name
+        shutil.rmtree(home / "documents", ignore_errors=True)
+        questions = BENCHES[name].read(bench_folder(), home / "documents")
+        questions = spaced([question for question in questions if split in (None, question.split)], limit)
+        rows += _asked(questions, home / "documents", generator, label=name, home=home)
     if output:
         output.mkdir(parents=True, exist_ok=True)
         with (output / f"{generator}.jsonl").open("w", encoding="utf-8") as file:
@@ -59,8 +80,21 @@ def run(
     click.echo(table(rows))
 
 
-def _asked(questions: list[Question], documents: Path, generator: str, label: str) -> list[dict[str, Any]]:
-    settings = load_settings(home=PROJECT / "var" / "eval" / label, generator=generator)
+@cli.command()
+@click.option("--split", default="dev", show_default=True, type=click.Choice(["dev", "test"]))
+def wice(split: str) -> None:
+    """Hold the claims of WiCE against the sentences they rest on, and print how many stand."""
+    click.echo(claims.table(claims.load_claims(bench_folder(), split)))
+
+
+def spaced(questions: list[Question], limit: int | None) -> list[Question]:
+    """`limit` of the questions, the first among them, at even distances; all if there are no more than that."""
+    taken = min(limit or len(questions), len(questions))
+    return [questions[number * len(questions) // taken] for number in range(taken)]
+
+
+def _asked(questions: list[Question], documents: Path, generator: str, label: str, home: Path) -> list[dict[str, Any]]:
+    settings = load_settings(home=home, generator=generator)
     build_index(settings, [documents])
     engine = open_engine(settings)
     gold = {question.id: resolve(question, engine.version.documents) for question in questions}
@@ -97,7 +131,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     refused = [row for row in rows if row["status"] == "not_found"]
     absent = [row for row in rows if not row["answerable"]]
     rightly = sum(not row["answerable"] for row in refused)
-    recall = statistics.fmean(row["evidence_recall"] for row in rows if row["answerable"])
+    recall = statistics.fmean([row["evidence_recall"] for row in rows if row["answerable"]] or [1.0])
     total = statistics.median(row.get("timings_ms", {}).get("total", 0.0) for row in rows)
     refusal = f"refusal: precision {rightly}/{len(refused)}, recall {rightly}/{len(absent)}"
     lines += ["", f"{refusal}; evidence recall in the passages {recall:.3f}; median {total:.0f} ms an answer"]

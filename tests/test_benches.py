@@ -1,0 +1,413 @@
+"""The public sets become the documents and questions that their files say, whatever the passages hold."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval import __main__ as main
+from eval import wice
+from eval.benches import BENCHES, SQUAD, _escaped, bench_folder, read_rows, read_text
+from eval.questions import Question
+from rag import wiring
+from rag.errors import SettingsError
+from rag.protocols import Embedder
+from rag.reading import read_documents, read_markdown
+from rag.roles import Roles
+from rag.settings import Settings
+from rag.types import Document, Message
+from tests.conftest import HashingEmbedder
+
+
+def qa(name: str, question: str, *answers: str) -> dict[str, Any]:
+    found = [{"text": answer, "answer_start": 0} for answer in answers]
+    return {"id": name, "question": question, "answers": found, "is_impossible": not answers}
+
+
+def article(title: str, *paragraphs: tuple[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    return {"title": title, "paragraphs": [{"context": text, "qas": qas} for text, qas in paragraphs]}
+
+
+ARTICLES = [
+    article(
+        "The_Mill",
+        (
+            "The mill has two stones.  *Rye* [1] costs 1 franc.",
+            [qa("a1", "How many stones?", "two", "two stones", "two", "."), qa("a2", "How many wheels?")],
+        ),
+        ("1. Millers grind grain.", [qa("a3", "What is ground?", "grain")]),
+    ),
+    *(article(title, (f"Of {title}.", [])) for title in ("Salt", "Yeast", "Rye/Oats")),
+    article("Oven", ("An oven bakes bread.", [qa("e1", "What does it bake?", "bread")])),
+]
+RGB: list[dict[str, Any]] = [
+    {
+        "id": 0,
+        "query": "Where is the mill?",
+        "answer": "Bern",
+        "fakeanswer": "Basel",
+        "positive": ["In Bern it is.", "It stands in Bern."],
+        "positive_wrong": ["In Basel it is.", "It stands in Basel."],
+        "negative": ["Mills grind.", "Rye is a grain.", "Bread is baked.", "Salt is white."],
+    },
+    {
+        "id": 7,
+        "query": "When was it built?",
+        "answer": [["May 1 2020", "1 May 2020"]],
+        "fakeanswer": "May 2, 2021 ",
+        "positive": ["Built on May 1, 2020."],
+        "positive_wrong": ["Built on May 2, 2021."],
+        "negative": ["Nobody knows."],
+    },
+]
+
+
+def task(name: str, label: str, turns: list[str], *contexts: dict[str, str]) -> dict[str, Any]:
+    speakers = ("user", "agent")
+    return {
+        "task_id": name,
+        "answerability": [label],
+        "contexts": list(contexts),
+        "input": [{"speaker": speakers[place % 2], "text": text} for place, text in enumerate(turns)],
+        "targets": [{"text": f"answer to {name}"}],
+    }
+
+
+TASKS = [
+    task("c1", "ANSWERABLE", ["Pay?"], {"title": "Pay *now*", "text": "Pay *now*\n- Bern: 61,000\n- Basel: 64,500"}),
+    task("c2", "UNANSWERABLE", ["Pay?", "61,000", "Why?"]),
+    task(
+        "c3", "PARTIAL", ["Pay?", "61,000", "And in Ulm?"], {"text": "\nNobody knows Ulm."}, {"text": "Ulm is small."}
+    ),
+    task("c4", "UNDERSPECIFIED", ["Which one?"]),
+]
+NQ = [{"_id": f"nq{number}", "title": f"No. {number}", "text": f"The number is {number}."} for number in range(101)]
+QUERIES = [
+    {"_id": "q0", "question": "how many stones", "answers": ["Two"]},
+    {"_id": "q1", "question": "which planet is red", "answers": ["Mars", "Mars", "-"]},
+    {"_id": "q2", "question": "what is thrown", "answers": ["stone"]},
+    {"_id": "q3", "question": "what is baked", "answers": ["cake", "bread"]},
+]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder with a few rows of each set in its own format."""
+    folder = tmp_path / "sets"
+
+    def lines(rows: list[dict[str, Any]]) -> bytes:
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+    for name, content in {
+        SQUAD: gzip.compress(json.dumps({"version": "v2.0", "data": ARTICLES}).encode()),
+        "rgb/en_fact.json": lines(RGB),
+        "mtrag-un/tasks-half.jsonl.gz": gzip.compress(lines(TASKS)),
+        "nq-pool/corpus.jsonl.gz": gzip.compress(lines(NQ)),
+        "nq-pool/queries.jsonl": lines(QUERIES),
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def read(source: Path, tmp_path: Path) -> Callable[[str], tuple[list[Question], list[Document]]]:
+    """The questions and the documents of a set."""
+
+    def of(name: str) -> tuple[list[Question], list[Document]]:
+        questions = BENCHES[name].read(source, tmp_path / name)
+        documents, skipped = read_documents([tmp_path / name])
+        assert skipped == []
+        return questions, documents
+
+    return of
+
+
+Read = Callable[[str], tuple[list[Question], list[Document]]]
+
+
+def test_a_question_of_squad_is_about_its_own_paragraph(read: Read) -> None:
+    questions, documents = read("squad2")
+    assert questions == [
+        Question("a1", "dev", "fact", "How many stones?", "The Mill p1", (), True, "two", (("two", "two stones"),), ()),
+        Question("a2", "dev", "absent", "How many wheels?", "The Mill p1", (), False, "", (), ()),
+        Question("a3", "dev", "fact", "What is ground?", "The Mill p2", (), True, "grain", (("grain",),), ()),
+        Question("e1", "test", "fact", "What does it bake?", "Oven p1", (), True, "bread", (("bread",),), ()),
+    ]
+    assert [(one.role, one.title, one.text) for one in documents if one.role != one.title or "Mill" in one.title] == [
+        ("The Mill p1", "The Mill p1", "The mill has two stones. *Rye* [1] costs 1 franc.\n"),
+        ("The Mill p2", "The Mill p2", "1. Millers grind grain.\n"),
+    ]
+    assert len(documents) == 6
+
+
+def test_squad_as_a_whole_is_a_document_an_article_and_only_what_they_answer(read: Read) -> None:
+    questions, documents = read("squad2-whole")
+    assert [(one.id, one.split, one.role) for one in questions] == [
+        ("a1", "dev", None),
+        ("a3", "dev", None),
+        ("e1", "test", None),
+    ]
+    assert [(one.id, one.title, one.role) for one in documents][:2] == [
+        ("oven", "Oven", None),
+        ("rye-oats", "Rye/Oats", None),
+    ]
+    mill = next(one for one in documents if one.title == "The Mill")
+    assert mill.text == "The Mill\n\nThe mill has two stones. *Rye* [1] costs 1 franc.\n\n1. Millers grind grain.\n"
+    assert [section.path for section in mill.sections] == [()]
+
+
+def test_a_question_is_off_topic_unless_the_articles_hold_its_answer_as_whole_words(read: Read) -> None:
+    questions, documents = read("off-topic")
+    assert [(one.id, one.split, one.kind, one.answerable, one.facts) for one in questions] == [
+        ("q1", "dev", "absent", False, ()),
+        ("q2", "test", "absent", False, ()),
+    ]
+    assert len(documents) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "facts", "passages"),
+    [
+        ("rgb-refusal", "absent", (), ["Mills grind.", "Rye is a grain.", "Bread is baked.", "Salt is white."]),
+        (
+            "rgb-noise",
+            "fact",
+            (("Bern",),),
+            [
+                "In Bern it is.",
+                "It stands in Bern.",
+                "Mills grind.",
+                "Rye is a grain.",
+                "Bread is baked.",
+                "Salt is white.",
+            ],
+        ),
+        (
+            "rgb-conflict",
+            "conflict",
+            (("Bern",), ("Basel",)),
+            ["In Bern it is.", "It stands in Bern.", "In Basel it is.", "It stands in Basel."],
+        ),
+        (
+            "rgb-planted",
+            "conflict",
+            (("Bern",), ("Basel",)),
+            [
+                "In Bern it is.",
+                "It stands in Bern.",
+                "Mills grind.",
+                "Rye is a grain.",
+                "Bread is baked.",
+                "In Basel it is.",
+            ],
+        ),
+    ],
+)
+def test_rgb_gives_each_question_its_passages(
+    read: Read, name: str, kind: str, facts: tuple[tuple[str, ...], ...], passages: list[str]
+) -> None:
+    questions, documents = read(name)
+    first, second = questions
+    reference = " / ".join(fact[0] for fact in facts)
+    answerable = bool(facts)
+    assert first == Question("0", "dev", kind, "Where is the mill?", "rgb0", (), answerable, reference, facts, ())
+    assert (second.split, second.role) == ("test", "rgb7")
+    assert second.facts == (("May 1 2020", "1 May 2020"), ("May 2, 2021",))[: len(facts)]
+    assert [one.text.strip() for one in documents if one.role == "rgb0"] == passages
+
+
+def test_mtrag_has_a_conversation_and_a_reference_in_place_of_facts(read: Read) -> None:
+    questions, documents = read("mtrag-un")
+    history = (Message("user", "Pay?"), Message("assistant", "61,000"))
+    assert questions == [
+        Question("c1", "dev", "fact", "Pay?", "mtrag0", (), True, "answer to c1", (), ()),
+        Question("c2", "test", "absent", "Why?", None, history, False, "answer to c2", (), ()),
+        Question("partial-c3", "dev", "follow-up", "And in Ulm?", "mtrag2", history, True, "answer to c3", (), ()),
+        Question("underspecified-c4", "test", "fact", "Which one?", None, (), True, "answer to c4", (), ()),
+    ]
+    assert [(one.role, one.text) for one in documents] == [
+        ("mtrag0", "Pay *now*\n\n- Bern: 61,000\n- Basel: 64,500\n"),
+        ("mtrag2", "Nobody knows Ulm.\n"),
+        ("mtrag2", "Ulm is small.\n"),
+    ]
+    assert documents[0].sections[0].path == ("Pay *now*",)
+
+
+def test_a_hundred_passages_of_natural_questions_are_a_document(read: Read) -> None:
+    questions, documents = read("nq-pool")
+    assert questions[1] == Question(
+        "q1", "test", "fact", "which planet is red", None, (), True, "Mars", (("Mars",),), ()
+    )
+    assert [(one.id, one.title, one.role, len(one.sections)) for one in documents] == [
+        ("01", "Wikipedia 1", None, 100),
+        ("02", "Wikipedia 2", None, 1),
+    ]
+    assert documents[1].sections[0].path == ("No. 100",)
+    assert documents[1].text == "No. 100\n\nThe number is 100.\n"
+
+
+def test_the_number_of_a_paragraph_is_not_read_into_a_question() -> None:
+    assert Roles({"Warsaw p2": (), "Oven p2": ()}).find("Who lived there in World War 2?") == []
+
+
+@given(st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1).filter(str.strip))
+def test_plain_text_is_read_back_word_for_word(text: str) -> None:
+    assert read_markdown(_escaped(text)).text.split() == text.split()
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_missing_set_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{tmp_path}/nowhere/.* is missing. ROLEWISE_BENCH must name"):
+        BENCHES[name].read(tmp_path / "nowhere", tmp_path / "documents")
+
+
+def test_the_sets_lie_beside_the_project_or_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bench_folder() == wiring.PROJECT.parent / "shared" / "bench"
+    monkeypatch.setenv("ROLEWISE_BENCH", "/elsewhere")
+    assert bench_folder() == Path("/elsewhere")
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(None, "abcde"), (1, "a"), (2, "ac"), (3, "abd"), (9, "abcde")])
+def test_a_limit_spreads_the_questions(limit: int | None, expected: str) -> None:
+    questions = [Question(name, "dev", "absent", "?", None, (), False, "", (), ()) for name in "abcde"]
+    assert "".join(one.id for one in main.spaced(questions, limit)) == expected
+
+
+@pytest.fixture
+def _no_models(monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path) -> None:
+    def hashing(_: Settings) -> Embedder:
+        return HashingEmbedder()
+
+    monkeypatch.setattr(wiring, "make_embedder", hashing)
+    monkeypatch.setattr(main, "HOMES", tmp_path / "var")
+    monkeypatch.setenv("ROLEWISE_BENCH", str(source))
+
+
+@pytest.mark.usefixtures("_no_models")
+def test_a_bench_is_asked_over_its_own_documents(tmp_path: Path) -> None:
+    stray = tmp_path / "var/bench/rgb-noise/documents/stray.md"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("Where is the mill? Nobody knows.")
+    options = ["--bench", "rgb-noise", "--bench", "squad2", "--split", "dev", "--limit", "2", "-o", str(tmp_path)]
+    result = CliRunner().invoke(main.cli, ["run", *options])
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in (tmp_path / "extractive.jsonl").read_text().splitlines()]
+    assert [(row["set"], row["id"]) for row in rows] == [("rgb-noise", "0"), ("squad2", "a1"), ("squad2", "a2")]
+    assert [{passage["role"] for passage in row["passages"]} for row in rows] == [
+        {"rgb0"},
+        {"The Mill p1"},
+        {"The Mill p1"},
+    ]
+    assert rows[1]["outcome"] == "right"
+    assert not stray.exists()
+
+
+@pytest.mark.usefixtures("_no_models")
+def test_a_set_without_an_answerable_question_has_a_table(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main.cli, ["run", "--bench", "off-topic"])
+    assert result.exit_code == 0, result.output
+    assert "| absent | 2 |" in result.stdout
+    assert "recall in the passages 1.000" in result.stdout
+
+
+CLAIMS = [
+    {
+        "label": "supported",
+        "claim": "A Baker in Bern earns 61,000 francs.",
+        "evidence": ["(meta data) TITLE: Bakers of Bern", "Wages", "There it is 61,000 francs a year."],
+        "supporting_sentences": [[1], [2]],
+    },
+    {
+        "label": "partially_supported",
+        "claim": "A Baker of Bern rises and sings.",  # 3 of 4 words with the title, 1 of 4 without
+        "evidence": ["(meta data) TITLE: Bakers of Bern", "They rise early."],
+        "supporting_sentences": [[1]],
+    },
+    {
+        "label": "not_supported",
+        "claim": "Millers fly to Mars.",
+        "evidence": ["Mars is red.", "Bread", "Nobody bakes.", "Millers will never fly."],
+        "supporting_sentences": [[], [1]],
+    },
+]
+
+
+def test_a_claim_cites_what_people_named_or_what_is_nearest() -> None:
+    assert [wice.named(claim) for claim in CLAIMS] == [[[1], [2]], [[1]], [[3, 0, 1]]]
+    assert wice.nearest(CLAIMS[0]) == [0, 2, 1]
+    assert wice.stands(CLAIMS[2], [0, 3])
+    assert not wice.stands(CLAIMS[2], [0, 1])
+
+
+def test_claims_that_stand_are_counted_by_label(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "wice/entailment_retrieval/claim/dev.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(json.dumps(claim) for claim in CLAIMS))
+    monkeypatch.setenv("ROLEWISE_BENCH", str(tmp_path))
+    result = CliRunner().invoke(main.cli, ["wice"])
+    assert result.stdout.splitlines() == [
+        "| claims | n | citing the first set named | any set named | the 3 nearest sentences |",
+        "|---|--:|--:|--:|--:|",
+        "| supported | 1 | 0 (0%) | 1 (100%) | 1 (100%) |",
+        "| partially supported | 1 | 1 (100%) | 1 (100%) | 1 (100%) |",
+        "| not supported | 1 | 1 (100%) | 1 (100%) | 1 (100%) |",
+    ]
+    with pytest.raises(SettingsError, match=r"claim/test\.jsonl is missing"):
+        wice.load_claims(tmp_path, "test")
+
+
+HERE = bench_folder()  # the environment is cleaned before a test runs
+present = pytest.mark.skipif(not HERE.is_dir(), reason=f"the public sets are not in {HERE}")
+COUNTS = {  # questions, answerable ones, those of the split dev, documents
+    "squad2": (2917, 1440, 1502, 320),
+    "squad2-whole": (1440, 1440, 726, 8),
+    "off-topic": (176, 0, 88, 8),
+    "rgb-refusal": (100, 0, 50, 594),
+    "rgb-noise": (100, 100, 50, 989),
+    "rgb-conflict": (100, 100, 50, 790),
+    "rgb-planted": (100, 100, 50, 600),
+    "mtrag-un": (259, 214, 130, 612),
+    "nq-pool": (200, 200, 100, 26),
+}
+
+
+@present
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_public_set_is_whole(tmp_path: Path, name: str) -> None:
+    questions = BENCHES[name].read(HERE, tmp_path)
+    documents, skipped = read_documents([tmp_path])
+    roles = Roles.of(documents)
+    dev = sum(one.split == "dev" for one in questions)
+    assert (len(questions), sum(one.answerable for one in questions), dev, len(documents)) == COUNTS[name]
+    assert skipped == []
+    assert len({one.id for one in questions}) == len(questions)
+    assert {one.role for one in questions if one.role} <= set(roles.names)
+    assert all(fact for one in questions for fact in one.facts)
+    numbered = [one.question for one in questions if any(map(str.isdigit, one.question))]
+    assert [question for question in numbered if roles.find(question)] == []  # every role has a figure in its name
+
+
+@present
+def test_a_paragraph_of_squad_is_read_back_word_for_word(tmp_path: Path) -> None:
+    BENCHES["squad2"].read(HERE, tmp_path)
+    articles = json.loads(read_text(HERE / SQUAD))["data"]
+    expected = {" ".join(paragraph["context"].split()) for one in articles for paragraph in one["paragraphs"]}
+    stored = {document.text.strip() for document in read_documents([tmp_path])[0]}
+    assert stored == {unicodedata.normalize("NFC", text) for text in expected}
+
+
+@present
+def test_the_claims_of_wice_are_whole() -> None:
+    claims = read_rows(HERE / "wice/entailment_retrieval/claim/dev.jsonl")
+    assert [sum(claim["label"] == label for claim in claims) for label in wice.LABELS] == [115, 191, 43]
+    assert wice.load_claims(HERE, "dev") == claims
