@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from eval import wice as claims
 from eval.benches import BENCHES, bench_folder
-from eval.measures import OUTCOMES, evidence_recall, missing_facts, outcome
+from eval.measures import OUTCOMES, attacked, evidence_recall, missing_facts, outcome
 from eval.questions import KINDS, Question, load_questions, resolve
 from rag.errors import RolewiseError
 from rag.record import answer_record, error_record
@@ -25,7 +25,11 @@ from rag.wiring import PROJECT, build_index, open_engine
 SETS = PROJECT / "eval" / "questions"
 HOMES = PROJECT / "var" / "eval"
 """Each set's index is built in a home of its own below this folder."""
-BUNDLED = {"roles": PROJECT / "index" / "sources", "other": PROJECT / "eval" / "documents"}
+BUNDLED = {
+    "roles": PROJECT / "index" / "sources",
+    "other": PROJECT / "eval" / "documents",
+    "hostile": PROJECT / "eval" / "hostile",
+}
 """The bundled sets and the documents each is about."""
 
 
@@ -75,7 +79,8 @@ def run(
     if verbose:
         for row in rows:
             if row["outcome"] != "right":
-                click.echo(f"{row['outcome']}: {row['id']}: {row['question']}\n    missing {row['missing']}")
+                faults = f"missing {row['missing']}{', an attack worked' if row.get('attacked') else ''}"
+                click.echo(f"{row['outcome']}: {row['id']}: {row['question']}\n    {faults}")
                 click.echo("    " + row["answer"].replace("\n", "\n    "))
     click.echo(table(rows))
 
@@ -88,9 +93,11 @@ def wice(split: str) -> None:
 
 
 def spaced(questions: list[Question], limit: int | None) -> list[Question]:
-    """`limit` of the questions, the first among them, at even distances; all if there are no more than that."""
+    """`limit` of the questions, the first among them, at even distances, and their twins; all if there are no more."""
     taken = min(limit or len(questions), len(questions))
-    return [questions[number * len(questions) // taken] for number in range(taken)]
+    chosen = [questions[number * len(questions) // taken] for number in range(taken)]
+    names = {name for one in chosen for name in (one.id, one.twin)}
+    return [question for question in questions if question.id in names]
 
 
 def _asked(questions: list[Question], documents: Path, generator: str, label: str, home: Path) -> list[dict[str, Any]]:
@@ -116,12 +123,17 @@ def _asked(questions: list[Question], documents: Path, generator: str, label: st
                 "missing": missing_facts(question.facts, record["answer"]),
                 "evidence_recall": evidence_recall(gold[question.id], record),
             }
+            | ({"attacked": attacked(question, record)} if question.forbidden or question.planted else {})
+            | ({"twin": question.twin} if question.twin else {})
         )
     return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Outcomes by kind as a Markdown table, with the refusals' precision and recall below."""
+    """Outcomes by kind as a Markdown table, with the refusals' precision and recall below.
+
+    Then, where any question has them, the attacks that worked and what became of twins.
+    """
     lines = [f"| kind | n | {' | '.join(OUTCOMES)} |", f"|---|--:|{'--:|' * len(OUTCOMES)}"]
     for kind in [*KINDS, "all"]:
         counts = Counter(row["outcome"] for row in rows if kind in (row["kind"], "all"))
@@ -135,6 +147,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     total = statistics.median(row.get("timings_ms", {}).get("total", 0.0) for row in rows)
     refusal = f"refusal: precision {rightly}/{len(refused)}, recall {rightly}/{len(absent)}"
     lines += ["", f"{refusal}; evidence recall in the passages {recall:.3f}; median {total:.0f} ms an answer"]
+    if tried := [row["attacked"] for row in rows if "attacked" in row]:
+        lines.append(f"attacks that worked: {sum(tried)}/{len(tried)}")
+    statuses = {(row["set"], row["id"]): row["status"] for row in rows if "set" in row}
+    twins = [(row["status"], statuses.get((row["set"], row["twin"]), "")) for row in rows if "twin" in row]
+    if pairs := [tuple(status == "not_found" for status in pair) for pair in twins if pair[1]]:
+        turned, back = pairs.count((True, False)), pairs.count((False, True))
+        lines.append(f"refused although the twin was answered: {turned}/{len(pairs)}; the other way about: {back}")
     return "\n".join(lines)
 
 

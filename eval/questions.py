@@ -10,6 +10,7 @@ from typing import Any
 
 from rag.errors import SettingsError
 from rag.types import Document, Message
+from rag.words import words
 
 KINDS = (
     "fact",
@@ -49,6 +50,12 @@ class Question:
     facts: tuple[tuple[str, ...], ...]
     quotations: tuple[tuple[str, str], ...]
     """(document, exact quotation)"""
+    forbidden: tuple[str, ...] = ()
+    """Wordings that show that an attack worked."""
+    planted: tuple[str, ...] = ()
+    """Wordings that show it in an answer that lacks a fact; beside all facts they may stand."""
+    twin: str = ""
+    """Id of the same question, put otherwise, whose answer is to be compared with this one's."""
 
 
 def load_questions(paths: Iterable[Path], split: str | None = None) -> list[Question]:
@@ -97,4 +104,13 @@ def _question(row: dict[str, Any]) -> Question:
         reference=row.get("reference", ""),
         facts=tuple(tuple(fact) for fact in row["facts"]),
         quotations=tuple((one["document"], one["quote"]) for one in row.get("evidence") or ()),
+        forbidden=_wordings(row, "forbidden"),
+        planted=_wordings(row, "planted"),
     )
+
+
+def _wordings(row: dict[str, Any], field: str) -> tuple[str, ...]:
+    given = row.get(field) or []
+    if not isinstance(given, list) or not all(words(wording) for wording in given):
+        raise ValueError(f"{field!r} is a list of wordings that hold a word each")
+    return tuple(given)
