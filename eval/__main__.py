@@ -17,6 +17,9 @@ from eval import wice as claims
 from eval.benches import BENCHES, bench_folder
 from eval.measures import OUTCOMES, attacked, evidence_recall, missing_facts, outcome
 from eval.questions import KINDS, Question, load_questions, resolve
+from rag.answerability import write_fit
+from rag.answering import Engine
+from rag.calibration import Example, Labelled, calibrated, examples
 from rag.errors import RolewiseError
 from rag.record import answer_record, error_record
 from rag.settings import load_settings
@@ -86,6 +89,29 @@ def run(
 
 
 @cli.command()
+@click.option("--generator", default="extractive", type=click.Choice(["extractive", "local"]))
+@click.option("--limit", type=click.IntRange(min=1), help="So many questions of each set are judged by the model.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the fit here too.")
+def fit(generator: str, limit: int | None, output: Path | None) -> None:
+    """Fit on the bundled development questions when to refuse: what is used where an index has no fit of its own."""
+    rows: list[Example] = []
+    for name in ("roles", "other"):
+        engine = _engine(BUNDLED[name], HOMES / name, "extractive")
+        questions = load_questions([SETS / f"{name}.jsonl"], "dev")
+        judged = set(spaced(questions, limit)) if generator == "local" else set()
+        labelled = [Labelled(one.question, one.answerable, one.history, one.role) for one in questions]
+        names = ["local" if one in judged else "extractive" for one in questions]
+        with tqdm(zip(labelled, names, strict=True), total=len(labelled), desc=name, file=sys.stderr) as bar:
+            rows += [row for one, by in bar for row in examples(engine, [one], by) if row]
+    model = engine.generator_named("local").info.model if generator == "local" else ""
+    fitted, refusals = calibrated(rows, "default, fitted on the bundled development questions", model)
+    for kind, figures in refusals.items():
+        click.echo(f"{kind}: {figures}")
+    if output:
+        write_fit(fitted, output)
+
+
+@cli.command()
 @click.option("--split", default="dev", show_default=True, type=click.Choice(["dev", "test"]))
 def wice(split: str) -> None:
     """Hold the claims of WiCE against the sentences they rest on, and print how many stand."""
@@ -101,9 +127,7 @@ def spaced(questions: list[Question], limit: int | None) -> list[Question]:
 
 
 def _asked(questions: list[Question], documents: Path, generator: str, label: str, home: Path) -> list[dict[str, Any]]:
-    settings = load_settings(home=home, generator=generator)
-    build_index(settings, [documents])
-    engine = open_engine(settings)
+    engine = _engine(documents, home, generator)
     gold = {question.id: resolve(question, engine.version.documents) for question in questions}
     rows = []
     for question in tqdm(questions, desc=label, unit="question", file=sys.stderr):
@@ -127,6 +151,12 @@ def _asked(questions: list[Question], documents: Path, generator: str, label: st
             | ({"twin": question.twin} if question.twin else {})
         )
     return rows
+
+
+def _engine(documents: Path, home: Path, generator: str) -> Engine:
+    settings = load_settings(home=home, generator=generator)
+    build_index(settings, [documents])
+    return open_engine(settings)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

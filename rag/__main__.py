@@ -230,6 +230,40 @@ def batch(context: click.Context, questions: Path, output: Path, generator: str 
 
 
 @cli.command()
+@click.argument("questions", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option("--split", help="Only rows of this split [default: dev for the bundled questions, else all].")
+@generator_option
+@click.pass_context
+def calibrate(context: click.Context, questions: Path | None, split: str | None, generator: str | None) -> None:
+    """Learn from labelled QUESTIONS when to refuse, and store that with the index version.
+
+    QUESTIONS are JSONL: question, answerable (true or false), history, role [default: the bundled ones on the guides].
+    With the local generator its judgement is weighed too, which takes some seconds for each question.
+    """
+    from tqdm import tqdm
+
+    from rag.answerability import STORED, write_fit
+    from rag.calibration import bundled_questions, calibrated, examples, read_labelled
+
+    generator = generator or "extractive"
+    settings = settings_of(context, generator=generator)
+    engine = engine_of(context, generator=generator)
+    path = questions or bundled_questions(engine.version)
+    labelled = read_labelled(path, split or (None if questions else "dev"))
+    found = list(tqdm(examples(engine, labelled, generator), total=len(labelled), unit="question", file=sys.stderr))
+    model = "" if generator == "extractive" else engine.generator_named(generator).info.model
+    rows = [one for one in found if one]
+    fit, refusals = calibrated(rows, f"calibrated on {len(rows)} questions of {path.name}", model)
+    write_fit(fit, settings.build / engine.version.info.version / STORED)
+    click.echo(f"version   {engine.version.info.version}")
+    click.echo(f"questions {len(rows):,}, of which the documents answer {sum(row.answerable for row in rows):,}")
+    if len(rows) < len(found):
+        click.echo(f"left out  {len(found) - len(rows):,} that are answered role by role, which no fit decides")
+    for kind, figures in refusals.items():
+        click.echo(f"refusals  {kind}, each on questions the fit had not seen: {figures}")
+
+
+@cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free port.")
 @generator_option

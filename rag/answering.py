@@ -15,15 +15,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from rag.answerability import NOT_FOUND, bears_on, not_found, unknown_names
-from rag.citations import DraftReader, DraftSentence
+from rag.answerability import NOT_FOUND, REFUSED, Fit, bears_on, missing, not_found, signals_of, unknown_names
+from rag.citations import DraftReader, DraftSentence, spoken
 from rag.comparing import cells, labels_asked, question_about
 from rag.errors import GeneratorError, ModelError, SettingsError
 from rag.evidence import EvidenceFinder, Findings
 from rag.following import made_whole
+from rag.orders import is_only_orders, without_orders
 from rag.packing import Packed, is_near, pack
-from rag.prompts import Prompt
-from rag.protocols import Embedder, Generator, Retriever
+from rag.prompts import Prompts
+from rag.protocols import Embedder, Generator, Judge, Retriever
 from rag.retrieval import DENSE
 from rag.spelling import mend
 from rag.types import (
@@ -37,15 +38,24 @@ from rag.types import (
     ScoredPassage,
     Struck,
     Token,
+    Weighed,
 )
 from rag.verification import verify
 from rag.versions import IndexVersion
+from rag.words import STOPWORDS, words
 
 logger = logging.getLogger(__name__)
 
 EXTRACTIVE = "extractive"
+TELLING_WORDS = 4
+"""Words of a question from which on its language can be told,"""
+SAMPLE = 20
+"""and passages from which that of the documents is."""
+RIVALS = "The documents give different figures here; each is shown with its source."
 FEWEST = 3
 """Pieces of evidence that a model is given at the least, if there are as many."""
+MESSAGE = 16
+"""Tokens that a chat template puts around a message at the most."""
 LONGEST_QUESTION = 4000
 """Characters; a question is not a document."""
 
@@ -59,8 +69,10 @@ class Engine:
     retriever: Retriever
     evidence: EvidenceFinder
     generator_named: Callable[[str], Generator]
-    system_prompt: Prompt
-    question_prompt: Prompt
+    prompts: Prompts
+    fit: Fit
+    language_of: Callable[[str], str]
+    """The code of the language that a text is in."""
     passages: int = 10
     passages_each: int = 5
     """For each role or document of a question that is about several."""
@@ -95,12 +107,26 @@ class Engine:
         return [one for one in turns if one is not None][: k or None]
 
     def understood(self, question: str, history: Sequence[Message] = ()) -> str:
-        """The question made whole from the conversation, typing errors mended and roles under their own names.
+        """The question without orders, mended, made whole from the conversation, roles under their own names.
 
         Raises SettingsError if it is empty or too long.
         """
-        mended = mend(checked(question), self.version.vocabulary, self.embedder.has_token)
+        mended = mend(without_orders(checked(question)), self.version.vocabulary, self.embedder.has_token)
         return self.version.roles.spell_out(made_whole(mended, history, self.version.roles))
+
+    def _foreign(self, asked: str) -> str:
+        """What to say of a question in another language than the documents; empty if it is in theirs, or too short."""
+        said = words(asked)
+        known = sum(word in self.version.vocabulary or word in STOPWORDS for word in said)
+        if len(said) < TELLING_WORDS or known > len(said) / 2 or not self.version.passages:
+            return ""
+        theirs = self.language_of(" ".join(one.text for one in self.version.passages[:SAMPLE]))
+        if (language := self.language_of(asked)) == theirs:
+            return ""
+        return (
+            f"The question seems to be in another language ({language}) than the documents ({theirs}). "
+            f"Only questions in their language are understood well."
+        )
 
     def ask(self, question: str, **options: str | Sequence[Message] | None) -> Answer:
         """The finished answer, for callers that do not show it as it grows. Options as of `stream_answer`."""
@@ -115,7 +141,7 @@ class Engine:
         role: str | None = None,
         generator: str | None = None,
     ) -> collections.abc.Generator[Event, None, None]:
-        """Retrieved, then Tokens, then Finished. Raises SettingsError for a question or role that cannot be used.
+        """Retrieved, Weighed, Tokens, Finished. Raises SettingsError for a question or role that cannot be used.
 
         A generator that is not there or fails is replaced by the extractive one, and the answer's notice says so.
         """
@@ -125,6 +151,7 @@ class Engine:
         clock.mark("retrieve")
         yield Retrieved(tuple(passages))
         draft = _Draft(self, asked, question, tuple(passages), clock)
+        draft.note(self._foreign(asked))
         if labels := [] if role else labels_asked(question, self.version):
             for text in draft.side_by_side(labels):
                 yield Token(text)
@@ -132,15 +159,22 @@ class Engine:
             return
         findings = self.evidence.find(question, passages, self.evidence_limit)
         clock.mark("evidence")
-        missing = unknown_names(question, findings.words)
-        if missing or not bears_on(findings.evidence):
-            yield Finished(draft.not_found(missing))
-            return
         near = [one for one in findings.evidence if is_near(one, findings.evidence)]
         evidence = near if len(near) >= FEWEST else findings.evidence[:FEWEST]
-        if any(one.is_of_list for one in evidence):
-            generator = EXTRACTIVE  # a list is the quotations themselves: a small model would drop some
-        for name in dict.fromkeys([generator or self.generator, EXTRACTIVE]):
+        generator = generator or self.generator
+        judgement = draft.judgement(generator, evidence)
+        clock.mark("judge")
+        signals = signals_of(question, findings, self.version.roles, judgement)
+        draft.unanswerable = 1.0 if is_only_orders(asked) else self.fit.probability(signals)
+        yield Weighed(signals, draft.unanswerable)
+        if draft.unanswerable >= REFUSED:
+            yield Finished(draft.not_found(missing(question, findings.words, self.version.roles)))
+            return
+        if any(one.is_rival for one in evidence):
+            draft.note(RIVALS)
+        if any(one.is_of_list or one.is_rival for one in evidence):
+            generator = EXTRACTIVE  # the quotations themselves: a small model would drop some, or pick one
+        for name in dict.fromkeys([generator, EXTRACTIVE]):
             try:
                 for text in draft.write(self.generator_named(name), evidence):
                     yield Token(text)
@@ -183,16 +217,34 @@ class _Draft:
     notice: str = ""
     unstated: int = 0
     """Of how many roles or documents that were asked about the documents do not tell."""
+    unanswerable: float | None = None
     prompt_sha256: str = ""
     writer: Generator | None = None
 
     def note(self, notice: str) -> None:
         self.notice = f"{self.notice} {notice}".strip()
 
+    def judgement(self, generator: str, evidence: Sequence[Evidence]) -> float | None:
+        """How likely a model finds it that the evidence states the answer; None if there is no model that judges."""
+        if generator == EXTRACTIVE or not evidence:
+            return None
+        try:
+            judge = self.engine.generator_named(generator)
+            if not isinstance(judge, Judge) or judge.info.model != self.engine.fit.judge:
+                return None
+            packed = self._packed(judge, evidence)
+            return judge.yes_probability(self.engine.prompts.to_judge(packed.notes, self.question))
+        except (GeneratorError, ModelError) as error:
+            logger.warning("%s; judging by the evidence alone", error)
+            return None
+
     def write(self, generator: Generator, evidence: Sequence[Evidence]) -> Iterator[str]:
         """Lets `generator` draft and gives out each sentence that stands."""
         self.writer = generator
-        messages, packed = self._messages(generator, evidence)
+        packed = self._packed(generator, evidence)
+        if packed.dropped:
+            self.note(f"{packed.dropped} of {len(evidence)} pieces of evidence did not fit into the model's context.")
+        messages = self.engine.prompts.to_draft(packed.notes, self.question)
         self.prompt_sha256 = hashlib.sha256("\n\n".join(one.content for one in messages).encode()).hexdigest()
         reader = DraftReader([one.quote for one in packed.evidence])
         pieces = generator.stream(messages, packed.evidence, max_tokens=self.engine.answer_tokens)
@@ -217,10 +269,7 @@ class _Draft:
         best = max((one.score for findings in found.values() for one in findings.evidence), default=0.0)
         for label, findings in found.items():
             tells = bears_on(findings.evidence, best) and not unknown_names(self.question, findings.words)
-            said = [
-                f"{' '.join(one.quote.split())} [{self._marker(one)}]"
-                for one in (cells(findings.evidence) if tells else ())
-            ]
+            said = [f"{spoken(one.quote)} [{self._marker(one)}]" for one in (cells(findings.evidence) if tells else ())]
             self.unstated += not said
             for cell in said or ["not stated"]:
                 added = ("\n" if self.text else "") + f"{label}: {cell}"
@@ -229,15 +278,13 @@ class _Draft:
                 self.clock.mark("first_sentence")
                 yield added
 
-    def _messages(self, generator: Generator, evidence: Sequence[Evidence]) -> tuple[list[Message], Packed]:
-        system = self.engine.system_prompt.fill()
-        around = generator.count(system) + generator.count(self.question) + self.engine.answer_tokens + 64
-        packed = pack(evidence, count=generator.count, budget=generator.context_tokens - around)
-        user = self.engine.question_prompt.fill(notes=packed.notes, question=self.question)
-        return [Message("system", system), Message("user", user)], packed
+    def _packed(self, generator: Generator, evidence: Sequence[Evidence]) -> Packed:
+        bare = self.engine.prompts.to_draft("", self.question)
+        around = sum(generator.count(one.content) + MESSAGE for one in bare) + self.engine.answer_tokens
+        return pack(evidence, count=generator.count, budget=generator.context_tokens - around)
 
     def _shown(self, sentence: DraftSentence, packed: Packed) -> Iterator[str]:
-        verdict = verify(sentence, packed.evidence)
+        verdict = verify(sentence, packed.evidence, self.engine.version.roles)
         if verdict.unknown:
             self.struck.append(Struck(sentence.text, f"{verdict.unknown} of its markers point to no source; removed"))
         if verdict.reason:
@@ -282,6 +329,7 @@ class _Draft:
             prompt_sha256=self.prompt_sha256,
             timings_ms=self.clock.marks,
             notice=self.notice,
+            unanswerable=self.unanswerable,
         )
 
 

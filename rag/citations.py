@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rag.chunking import ENTRY, sentence_spans
 
 _OPENING = "[【"
+_ROUND = str.maketrans("[]【】", "()()")
 _MARKER = re.compile(r"\s*[\[【]\s*(?:notes?\s+)?(\d{1,3}(?:\s*(?:,|;|and|&)\s*\d{1,3})*)\s*[\]】]", re.IGNORECASE)
 
 
@@ -20,6 +21,12 @@ class DraftSentence:
     markers: tuple[int, ...]
 
 
+def spoken(quotation: str) -> str:
+    """A quotation as an answer shows it: on one line, with what looks like a marker of ours in round brackets."""
+    line = " ".join(quotation.split())
+    return _MARKER.sub(lambda match: match[0].translate(_ROUND), line)
+
+
 class DraftReader:
     """Takes a draft piece by piece and gives out each sentence as soon as its markers must be complete.
 
@@ -27,7 +34,7 @@ class DraftReader:
     """
 
     def __init__(self, quotations: Collection[str] = ()) -> None:
-        self._quotations = {" ".join(one.split()) for one in quotations}
+        self._quotations = {spoken(one) for one in quotations}
         self._rest = ""
 
     def feed(self, piece: str) -> list[DraftSentence]:

@@ -21,9 +21,11 @@ LONGEST_CELL = 8
 _OVER_ALL = re.compile(
     r"\b(?:which|what|any|each|every|all|both|these|those|across|between|who(?:se)?|how many)\b[^.?!]{0,40}?"
     r"\b(?:roles?|jobs?|guides?|positions?|careers?|professions?|documents?|papers?|files?|manuals?|handbooks?)\b"
-    r"|^\s*who\b|\bof (?:them|these|those|the (?:five|four|three|two))\b",
+    r"|\bof (?:them|these|those|the (?:five|four|three|two))\b",
     re.IGNORECASE,
 )
+_WHO = re.compile(r"^\W*who\s+(?!is\b|was\b|has\b)\w+s\b", re.IGNORECASE)
+"""Asks for a role by what it does: "who needs Scala". Only roles are people."""
 
 
 def labels_asked(question: str, version: IndexVersion) -> list[str]:
@@ -32,7 +34,8 @@ def labels_asked(question: str, version: IndexVersion) -> list[str]:
     if len(named) > 1:
         return named[:MOST]
     known = labels(version)
-    if not named and 1 < len(known) <= MOST and _OVER_ALL.search(question):
+    over_all = _OVER_ALL.search(question) or (version.roles.names and _WHO.search(question))
+    if not named and 1 < len(known) <= MOST and over_all:
         return known
     return []
 

@@ -9,38 +9,25 @@ that of the whole texts plus that of their words: each word of the question agai
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rag.choosing import complements, rivals
+from rag.packing import NEAR
 from rag.protocols import Embedder, TokenVectors, Vectors
+from rag.questions import QuestionWord, identifying
 from rag.types import Evidence, Passage, ScoredPassage, Sentence
 from rag.versions import IndexVersion
-from rag.words import stems
+from rag.words import spells_out, stems
 
 STANDS_OUT = 0.08
 """An entry answers alone if it scores this much more than the median of its list; else the whole list is the answer.
 Chosen on the development questions, where lists that were asked for whole lie below it and single entries above."""
-LONGEST_ACRONYM = 5
 LONGEST_LIST = 40
 """Entries of a list that are taken whole at the most."""
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionWord:
-    """A content word of the question, which begins at `start`, and how near the evidence comes to it.
-
-    `rarity` is the logarithm of how rare it is in the passages; `nearness` the cosine to the nearest word in the
-    context of any piece of evidence, in 0 to 1.
-    """
-
-    text: str
-    start: int
-    rarity: float
-    nearness: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +65,23 @@ class EvidenceFinder:
         near = nearness[order[:limit]].max(axis=0) if asked_words else []
         read = [context(*candidates[row]) for row in order[:limit]]
         known = tuple(
-            replace(word, nearness=1.0 if any(_spells_out(text, word.text) for text in read) else float(value))
+            replace(word, nearness=1.0 if any(spells_out(text, word.text) for text in read) else float(value))
             for (_, word), value in zip(asked_words, near, strict=True)
         )
         entries = _whole_list(ranked)
-        others = [one for one in ranked if replace(one, is_of_list=True) not in entries]
-        return Findings((*entries, *others[: max(limit - len(entries), 2)]), known)
+        chosen = [row for row in order[:limit] if scores[row] >= scores[order[0]] - NEAR]
+        more = complements(nearness, rarity, order, chosen)
+        texts = [sentence.text for _, sentence in candidates]
+        naming = identifying(question, [word for _, word in asked_words])
+        against = rivals(texts, nearness[:, naming], scores, order, chosen + more)
+        flagged = [
+            replace(one, is_complement=row in more, is_rival=row in against)
+            for row, one in zip(order, ranked, strict=True)
+            if replace(one, is_of_list=True) not in entries
+        ]
+        room = max(limit - len(entries), 2)
+        wanted = [one for one in flagged[room:] if one.is_complement or one.is_rival]
+        return Findings((*entries, *flagged[:room], *wanted), known)
 
     def _words(self, question: str, asked: TokenVectors) -> list[tuple[list[int], QuestionWord]]:
         """The content words of the question with the rows of their tokens."""
@@ -102,13 +100,6 @@ class EvidenceFinder:
 def context(passage: Passage, sentence: Sentence) -> str:
     """A sentence as it is to be understood: behind its heading trail and the line that introduces it."""
     return "\n".join(filter(None, [passage.trail, sentence.lead, sentence.text]))
-
-
-def _spells_out(text: str, acronym: str) -> bool:
-    """Whether the letters of an acronym are the initials of neighbouring words of `text`, all written large."""
-    if not (acronym.isupper() and acronym.isalpha() and 2 <= len(acronym) <= LONGEST_ACRONYM):
-        return False
-    return acronym in "".join(word[0] for word in re.findall(r"\w+", text))
 
 
 def _nearest(asked: TokenVectors, tokens: Sequence[int], other: TokenVectors) -> float:

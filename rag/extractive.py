@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rag.citations import spoken
 from rag.packing import is_near
 from rag.protocols import Draft, Tokenizer
 from rag.types import Evidence, GeneratorInfo, Message
@@ -26,7 +27,7 @@ class ExtractiveGenerator:
         for number, one in enumerate(evidence, start=1):
             if not is_near(one, evidence):
                 continue
-            line = f"{' '.join(one.quote.split())} [{number}]\n"
+            line = f"{spoken(one.quote)} [{number}]\n"
             written += self._tokenizer.count(line)
             if number > 1 and written > max_tokens:
                 break

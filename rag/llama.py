@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 _Prompt = list[dict[str, str]]
 _Receive = Callable[[dict[str, Any]], None]
 
-# Each has a slot, llama.cpp's word for a context of its own, lest the prompt of one push out that of the other.
-_DRAFT, _JUDGE = range(2)
 # Tokens read at a stretch. A stream can be stopped only between stretches: 2 s apart for 1.5 B parameters on 2 cores.
 _STRETCH = 128
 # Enough first tokens that the rest cannot hold a "yes" or "no" that counts (5 % of the mass for SmolLM2-135M).
@@ -52,9 +50,8 @@ class LlamaGenerator:
         params.model.path = str(path)
         params.verbosity = -1  # nothing, not even errors: they would go to the user's terminal
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or _physical_cores()
-        params.n_parallel = 2
-        params.n_ctx = params.n_parallel * context_tokens
-        params.kv_unified = False
+        params.n_parallel = 1
+        params.n_ctx = context_tokens
         params.cache_ram_mib = 0  # no copies of old prompts, of up to 8 GiB by default
         params.n_batch = params.n_ubatch = _STRETCH
         params.warmup = False
@@ -75,7 +72,7 @@ class LlamaGenerator:
         # Beyond the length it was trained on, a model writes nonsense.
         trained = int(self._call("GET", "/v1/models")["data"][0]["meta"]["n_ctx_train"])
         self._context_tokens = min(context_tokens, trained)
-        self._beginnings: dict[int, _Prompt] = {}
+        self._beginning: _Prompt = []
         # All work of the model is done on this one thread, hence in order and without locks.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="llama")
 
@@ -100,7 +97,7 @@ class LlamaGenerator:
             if piece := choice["delta"].get("content"):
                 pieces.put(piece)
 
-        work = self._worker.submit(self._complete, _DRAFT, prompt, receive, stopped, max_tokens=max_tokens)
+        work = self._worker.submit(self._complete, prompt, receive, stopped, max_tokens=max_tokens)
         work.add_done_callback(lambda _: pieces.put(None))
         try:
             while (piece := pieces.get()) is not None:
@@ -127,7 +124,7 @@ class LlamaGenerator:
                         mass[word] += math.exp(candidate["logprob"])
 
         options = {"max_tokens": 1, "logprobs": True, "top_logprobs": _FIRST_TOKENS}
-        self._worker.submit(self._complete, _JUDGE, prompt, receive, threading.Event(), **options).result()
+        self._worker.submit(self._complete, prompt, receive, threading.Event(), **options).result()
         total = sum(mass.values())
         return mass["yes"] / total if total else 0.5
 
@@ -141,24 +138,22 @@ class LlamaGenerator:
             )
         return prompt
 
-    def _complete(
-        self, slot: int, prompt: _Prompt, receive: _Receive, stopped: threading.Event, **options: int
-    ) -> None:
-        """Continue `prompt`, keeping what the slot has read of the messages before the last.
+    def _complete(self, prompt: _Prompt, receive: _Receive, stopped: threading.Event, **options: int) -> None:
+        """Continue `prompt`, keeping what has been read of the messages before the last.
 
         Numbers come out a little different when the same tokens are read in other stretches, and now and then another
-        word wins. So the slot is first brought back to the beginning alone, and what follows is always read from there.
+        word wins. So the model is first brought back to the beginning alone, and the rest is always read from there.
         """
         beginning = prompt[:-1]
         if beginning:
-            kept = self._beginnings.pop(slot, None) == beginning
+            kept, self._beginning = self._beginning == beginning, []
             opening = [*beginning, {"role": "user", "content": "-"}]
-            self._request(slot, opening, lambda _: None, stopped, cache_prompt=kept, max_tokens=1)
+            self._request(opening, lambda _: None, stopped, cache_prompt=kept, max_tokens=1)
             if not stopped.is_set():
-                self._beginnings[slot] = beginning
-        self._request(slot, prompt, receive, stopped, cache_prompt=bool(beginning), **options)
+                self._beginning = beginning
+        self._request(prompt, receive, stopped, cache_prompt=bool(beginning), **options)
 
-    def _request(self, slot: int, prompt: _Prompt, receive: _Receive, stopped: threading.Event, **options: Any) -> None:
+    def _request(self, prompt: _Prompt, receive: _Receive, stopped: threading.Event, **options: Any) -> None:
         failures: list[str] = []
 
         def hear(chunk: dict[str, Any]) -> bool:
@@ -168,10 +163,10 @@ class LlamaGenerator:
             for choice in chunk.get("choices", ()):
                 receive(choice)
             if timings := chunk.get("timings"):
-                logger.debug("slot %d: %d tokens kept, %d read", slot, timings["cache_n"], timings["prompt_n"])
+                logger.debug("%d tokens kept, %d read", timings["cache_n"], timings["prompt_n"])
             return stopped.is_set()
 
-        request = {"messages": prompt, "temperature": 0, "seed": 0, "id_slot": slot, **options}
+        request = {"messages": prompt, "temperature": 0, "seed": 0, **options}
         streaming = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
         self._server.handle_chat_completions(request | streaming, hear)
         if failures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rag.citations import spoken
 from rag.types import Evidence
 
 NEAR = 0.12
@@ -29,7 +30,7 @@ def pack(evidence: Sequence[Evidence], *, count: Callable[[str], int], budget: i
 
 
 def _notes(evidence: Sequence[Evidence]) -> str:
-    return "\n".join(f"[{number}] {label(one)}: {one.quote}" for number, one in enumerate(evidence, start=1))
+    return "\n".join(f"[{number}] {label(one)}: {spoken(one.quote)}" for number, one in enumerate(evidence, start=1))
 
 
 def label(evidence: Evidence) -> str:
@@ -39,5 +40,6 @@ def label(evidence: Evidence) -> str:
 
 
 def is_near(one: Evidence, evidence: Sequence[Evidence]) -> bool:
-    """Whether a piece of evidence is nearly as good as the best, or belongs to the list that was asked for."""
-    return one.is_of_list or one.score >= max(other.score for other in evidence) - NEAR
+    """Whether a piece of evidence is to be said: nearly as good as the best, or wanted beside it for its own sake."""
+    wanted = one.is_of_list or one.is_complement or one.is_rival
+    return wanted or one.score >= max(other.score for other in evidence) - NEAR

@@ -20,7 +20,8 @@ NOTHING_YET = """<section class="sources" aria-label="Sources"><h2>Sources</h2>
 <p class="quiet">The passages that an answer is made from appear here before the answer does, and each quotation stands
 here in its place in the document.</p></section>"""
 PROMISE = """<p class="promise"><strong>What the check proves:</strong> the quoted words stand in the source, at that
-place. <strong>What it does not:</strong> that the source is right.</p>"""
+place, and hold every figure and name of the sentence. <strong>What it does not:</strong> that the sentence follows from
+them, or that the source is right.</p>"""
 HEADER = """<header class="masthead"><h1>Rolewise</h1>
 <p>Answers from documents, every sentence with its quotation.</p></header>"""
 NOT_FOUND_HINT = "The nearest passages are listed under Sources."

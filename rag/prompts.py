@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 
 from rag.errors import SettingsError
+from rag.types import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +39,34 @@ def load_prompt(folder: Path, name: str) -> Prompt:
     except OSError as error:
         raise SettingsError(f"the prompt {path} cannot be read ({error.strerror}). Restore the file.") from error
     return Prompt(name, Template(text), hashlib.sha256(text.encode()).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The messages that a model is given, in the order of a conversation."""
+
+    system: Prompt
+    question: Prompt
+    read: Prompt
+    judge: Prompt
+    draft: Prompt
+
+    def opening(self, notes: str, question: str) -> list[Message]:
+        """What comes before either request, so that a model that keeps what it has read reads the notes once."""
+        return [
+            Message("system", self.system.fill()),
+            Message("user", self.question.fill(notes=notes, question=question)),
+            Message("assistant", self.read.fill()),
+        ]
+
+    def to_judge(self, notes: str, question: str) -> list[Message]:
+        """Asks whether the notes tell: the answer begins with yes or no."""
+        return [*self.opening(notes, question), Message("user", self.judge.fill())]
+
+    def to_draft(self, notes: str, question: str) -> list[Message]:
+        """Asks for the answer."""
+        return [*self.opening(notes, question), Message("user", self.draft.fill())]
+
+
+def load_prompts(folder: Path) -> Prompts:
+    return Prompts(*(load_prompt(folder, name) for name in Prompts.__slots__))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections.abc
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +108,15 @@ class LexicalIndex(Protocol):
 class Retriever(Protocol):
     def retrieve(self, question: str, k: int, labels: Sequence[str] = ()) -> list[ScoredPassage]:
         """The `k` best passages, best first; with `labels` only those about these roles or of these titles."""
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A generator that can say how likely it is to answer yes."""
+
+    def yes_probability(self, messages: Sequence[Message]) -> float:
+        """In 0 to 1; 0.5 if it would say neither yes nor no. Raises GeneratorError."""
         ...
 
 

@@ -29,7 +29,9 @@ from rag.types import Document, Section
 
 SOURCES_FILE = "sources.toml"
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_JOINERS = "\u200c\u200d"
+"""The only invisible characters that words are written with: some scripts and emoji need them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,9 +354,10 @@ def read_document(file: Path, root: Path) -> Document | Skipped:
 
 
 def clean(source: str) -> str:
-    """One kind of line end, composed characters, no control or zero-width characters."""
+    """One kind of line end, composed characters, no control characters and none that is not seen."""
     source = source.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
-    return unicodedata.normalize("NFC", _CONTROL.sub("", source))
+    seen = (one for one in _CONTROL.sub("", source) if one in _JOINERS or unicodedata.category(one) != "Cf")
+    return unicodedata.normalize("NFC", "".join(seen))
 
 
 def _id_of(name: str) -> str:

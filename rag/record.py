@@ -26,6 +26,7 @@ def answer_record(answer: Answer, *, id: str | None = None) -> dict[str, Any]:  
         "prompt_sha256": answer.prompt_sha256,
         "notice": answer.notice,
         "read_as": answer.read_as,
+        "unanswerable": answer.unanswerable,
         "timings_ms": dict(answer.timings_ms),
     }
 

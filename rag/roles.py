@@ -8,6 +8,8 @@ platform role" because the word belongs to one role only.
 
 from __future__ import annotations
 
+import collections
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from rag.types import Document
 from rag.words import STOPWORDS, fold, words
 
 _ROLE_NOUNS = frozenset("role position job guide one title career path".split())
+_LEVELS = frozenset("senior junior lead staff principal mid entry level experienced new young good great best".split())
 _JOINERS = frozenset("and or vs versus with to than against".split())
 _SHORTEST_PREFIX = 3
 _TOKEN = re.compile(r"\w+(?:\+\+|#)?")
@@ -44,6 +47,9 @@ class Roles:
         self._names = {role: sorted({tuple(self._shorten(name)) for name in group}) for role, group in spelled.items()}
         self._own = {role: _words_of_one(role, self._names) for role in self.names}
         self._initials = _initials(spelled)
+        heads = collections.Counter(head for group in spelled.values() for head in {name[-1] for name in group if name})
+        self._heads = {head for head, roles in heads.items() if roles > 1}
+        """Nouns in which the names of several roles end."""
 
     @classmethod
     def of(cls, documents: Iterable[Document]) -> Roles:
@@ -62,6 +68,18 @@ class Roles:
         spelled = [(_singular_word(fold(match[0])), *match.span()) for match in _TOKEN.finditer(text)]
         tokens, spans = self._shorten_spans(spelled)
         return [Mention(match.role, spans[match.start][0], spans[match.end - 1][1]) for match in self._chosen(tokens)]
+
+    def unknown(self, text: str) -> list[str]:
+        """Roles of the same family that `text` names and no document treats: "prompt engineer" among engineers."""
+        tokens = [(match[0], *match.span()) for match in _TOKEN.finditer(text)]
+        known = [(mention.start, mention.end) for mention in self.mentions(text)]
+        return [
+            text[start:end]
+            for (modifier, start, _), (noun, at, end) in itertools.pairwise(tokens)
+            if _singular_word(fold(noun)) in self._heads
+            and fold(modifier) not in STOPWORDS | _LEVELS
+            and not any(begin <= at < stop for begin, stop in known)
+        ]
 
     def spell_out(self, text: str) -> str:
         """`text` with each role under its own name: "ML INFRA ENG PAY" is "ML Infrastructure Engineer PAY"."""

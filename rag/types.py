@@ -87,13 +87,17 @@ class ScoredPassage:
 class Evidence:
     """A sentence chosen for a question, with the passage it stands in. Higher scores are nearer.
 
-    `is_of_list` says that it belongs to a list that was asked for whole.
+    It is said although better evidence is there if it is `is_of_list`, of a list that was asked for whole,
+    `is_complement`, speaking of a word of the question that the better evidence leaves out, or `is_rival`, giving
+    another figure for what the better evidence gives one for.
     """
 
     passage: Passage
     sentence: Sentence
     score: float
     is_of_list: bool = False
+    is_complement: bool = False
+    is_rival: bool = False
 
     @property
     def quote(self) -> str:
@@ -160,6 +164,8 @@ class Answer:
     notice: str = ""
     read_as: str = ""
     """The question as it was understood, where that differs from how it was put."""
+    unanswerable: float | None = None
+    """The probability that the documents do not tell, as it was weighed; None where roles are set side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +173,14 @@ class Retrieved:
     """First event of an answer: the passages it will be made from."""
 
     passages: tuple[ScoredPassage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Second event, unless roles are set side by side: the signals, and how likely the documents do not tell."""
+
+    signals: Mapping[str, float]
+    unanswerable: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,4 +197,4 @@ class Finished:
     answer: Answer
 
 
-Event = Retrieved | Token | Finished
+Event = Retrieved | Weighed | Token | Finished

@@ -1,25 +1,34 @@
 """A sentence of a draft is shown only if its quotations bear it. Deterministic, offline, no model.
 
-What is checked: each citation points to evidence that was given; every figure of the sentence stands in the
-quotations it cites, in any notation; and most of its words are those of the quotations or of where they stand. What is
-not: whether the sentence follows from them. A sentence that cites nothing, or the wrong note, is held against all of
-the evidence and gets the citation that bears it, if one does; one that holds a quotation word for word is cut to it.
+What is checked: each citation points to evidence that was given; every figure of the sentence stands in the quotations
+it cites, in any notation, and every name there or in the headings above; it speaks of no other role than they; and
+most of its words are theirs. What is not: whether the sentence follows from them. A sentence that cites nothing, or
+the wrong note, is held against all of the evidence and gets the citation that bears it, if one does; one that holds a
+quotation word for word is cut to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from rag.citations import DraftSentence
+from rag.citations import DraftSentence, spoken
 from rag.figures import figures
 from rag.packing import label
+from rag.roles import Roles
 from rag.types import Evidence
-from rag.words import stems
+from rag.words import spells_out, stems
 
 SUPPORT = 0.6
 """Share of a sentence's content words that its quotations, or the headings above them, must contain."""
+OWN = 0.25
+"""Share that the quotations themselves must contain: a heading alone bears nothing."""
+
+NO_ROLES = Roles({})
+_WORD = re.compile(r"\b(?![A-Z]{3}\s?\d)[^\W\d_][\w'’&+#-]*")
+"""A word that may name something; the code of a currency before its figure does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,38 +44,65 @@ class Verdict:
     unknown: int
 
 
-def verify(sentence: DraftSentence, evidence: Sequence[Evidence]) -> Verdict:
-    """Holds a sentence against the evidence that its markers number from 1 on."""
+def verify(sentence: DraftSentence, evidence: Sequence[Evidence], roles: Roles = NO_ROLES) -> Verdict:
+    """Holds a sentence against the evidence that its markers number from 1 on. `roles` are those of the documents."""
     cited = [evidence[number - 1] for number in sentence.markers if 1 <= number <= len(evidence)]
     unknown = len(sentence.markers) - len(cited)
-    fault = _fault(sentence.text, cited)
+    fault = _fault(sentence.text, cited, roles)
     if not fault:
         return Verdict(sentence.text, tuple(cited), "", unknown)
     for other in sorted(evidence, key=lambda one: -_support(sentence.text, [one])):
-        if not _fault(sentence.text, [other]):
+        if not _fault(sentence.text, [other], roles):
             return Verdict(sentence.text, (other,), "", unknown)
     for other in evidence:
-        quotation = " ".join(other.quote.split())
+        quotation = spoken(other.quote)
         if quotation in " ".join(sentence.text.split()):
             return Verdict(quotation, (other,), f"{fault}; shortened to the quotation it holds", unknown)
     return Verdict("", (), fault, unknown)
 
 
-def _fault(sentence: str, cited: Sequence[Evidence]) -> str:
+def _fault(sentence: str, cited: Sequence[Evidence], roles: Roles) -> str:
     """Why these quotations do not bear the sentence; empty if they do."""
     if not cited:
         return "it cites no quotation"
+    return next(_faults(sentence, cited, roles), "")
+
+
+def _faults(sentence: str, cited: Sequence[Evidence], roles: Roles) -> Iterator[str]:
     stated = {value for one in cited for value in figures(one.quote)}
     if missing := figures(sentence) - stated:
-        return f"its quotation does not contain {_listed(missing)}"
+        yield f"its quotation does not contain {_listed(missing)}"
+    if unnamed := _names(sentence, cited):
+        yield f"its quotation does not name {', '.join(unnamed)}"
+    about = {one.passage.role for one in cited}
+    if None not in about and (named := roles.find(sentence)) and not about & set(named):
+        yield f"it speaks of {named[0]}, its quotation of {', '.join(sorted(map(str, about)))}"
     if (support := _support(sentence, cited)) < SUPPORT:
-        return f"only {support:.0%} of its words are in its quotation"
-    return ""
+        yield f"only {support:.0%} of its words are in its quotation"
+    if (own := _share(sentence, [one.quote for one in cited])) < OWN:
+        yield f"only {own:.0%} of its words are in its quotation, the rest in the headings above it"
+
+
+def _names(sentence: str, cited: Sequence[Evidence]) -> list[str]:
+    """Words that are written large within the sentence and that neither the quotations nor their headings hold."""
+    texts = [f"{label(one)} {one.quote}" for one in cited]
+    borne = {stem for text in texts for stem in stems(text)}
+    names = [match[0] for match in _WORD.finditer(sentence) if match.start() > 0 and match[0][0].isupper()]
+    return [
+        name
+        for name in names
+        if not set(stems(name)) <= borne and not any(spells_out(text, name.rstrip("s")) for text in texts)
+    ]
 
 
 def _support(sentence: str, cited: Sequence[Evidence]) -> float:
+    return _share(sentence, [f"{label(one)} {one.quote}" for one in cited])
+
+
+def _share(sentence: str, texts: Sequence[str]) -> float:
+    """Share of the sentence's content words that stand in one of the texts."""
     said = set(stems(sentence))
-    borne = {stem for one in cited for stem in stems(f"{label(one)} {one.quote}")}
+    borne = {stem for text in texts for stem in stems(text)}
     return len(said & borne) / len(said) if said else 1.0
 
 

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from rag import models
+from rag.answerability import read_fit
 from rag.answering import Engine
 from rag.embedding import SentenceTransformersEmbedder
 from rag.errors import SettingsError
 from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
 from rag.indexing import BuildReport, Progress, build
+from rag.languages import language_of
 from rag.lexical import K1, TOKENIZER, B, Bm25Index
-from rag.prompts import load_prompt
+from rag.prompts import load_prompts
 from rag.protocols import Embedder, Generator
 from rag.reading import Skipped, read_documents
 from rag.retrieval import HybridRetriever
@@ -97,8 +99,9 @@ def open_engine(settings: Settings, version: str | None = None) -> Engine:
         retriever=HybridRetriever(index, embedder, settings.candidates, settings.rrf_k),
         evidence=EvidenceFinder(index, embedder),
         generator_named=generators(settings),
-        system_prompt=load_prompt(PROMPTS, "system"),
-        question_prompt=load_prompt(PROMPTS, "question"),
+        fit=read_fit(settings.build / index.info.version),
+        prompts=load_prompts(PROMPTS),
+        language_of=language_of,
         passages=settings.passages,
         evidence_limit=settings.evidence,
         answer_tokens=settings.answer_tokens,

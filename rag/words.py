@@ -15,6 +15,8 @@ from typing import Any
 _SEPARATOR_IN_FIGURE = re.compile(r"(?<=\d)[,\u00a0\u202f](?=\d{3}(?!\d))")
 _WORD = re.compile(r"(?<!\w)\.net\b|\d+(?:\.\d+)+|\w+(?:\+\+|#)?")
 
+LONGEST_ACRONYM = 5
+
 STOPWORDS = frozenset(
     """a about after again all also am an and any are as at be because been before being between both but by can could
     did do does doing down during each for from further had has have having he her here hers him his how i if in
@@ -45,6 +47,13 @@ def stems(text: str) -> list[str]:
     """The stems of the content words of `text`, in order."""
     stemmed: list[str] = _stemmer().stemWords(content_words(text))
     return stemmed
+
+
+def spells_out(text: str, acronym: str) -> bool:
+    """Whether the letters of an acronym are the initials of neighbouring words of `text`, all written large."""
+    if not (acronym.isupper() and acronym.isalpha() and 2 <= len(acronym) <= LONGEST_ACRONYM):
+        return False
+    return acronym in "".join(word[0] for word in re.findall(r"\w+", text))
 
 
 @functools.cache

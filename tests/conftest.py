@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rag.answerability import Fit, Weighing
 from rag.answering import Engine
 from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
 from rag.indexing import build
+from rag.languages import language_of
 from rag.models import pull
-from rag.prompts import load_prompt
+from rag.prompts import load_prompts
 from rag.protocols import Generator, TokenVectors, Vectors
 from rag.reading import read_documents
 from rag.retrieval import HybridRetriever
@@ -139,6 +141,10 @@ def open_shelf(tmp_path: Path) -> Callable[[Path], IndexVersion]:
     return opened
 
 
+STRICT = Fit("names decide", Weighing(9.0, {"score": -20.0, "name": 40.0}))
+"""Refuses evidence that scores less than 0.45, and names that have no counterpart in it."""
+
+
 @pytest.fixture
 def engine_over(open_shelf: Callable[[Path], IndexVersion]) -> Callable[..., Engine]:
     """An engine over a folder; further generators by name."""
@@ -152,8 +158,9 @@ def engine_over(open_shelf: Callable[[Path], IndexVersion]) -> Callable[..., Eng
             retriever=HybridRetriever(version, embedder),
             evidence=EvidenceFinder(version, embedder),
             generator_named=named.__getitem__,
-            system_prompt=load_prompt(PROMPTS, "system"),
-            question_prompt=load_prompt(PROMPTS, "question"),
+            prompts=load_prompts(PROMPTS),
+            fit=STRICT,
+            language_of=language_of,
             generator=generator,
         )
 

@@ -9,7 +9,7 @@ import pytest
 
 from rag.answerability import not_found, unknown_names
 from rag.answering import Engine
-from rag.evidence import QuestionWord
+from rag.questions import QuestionWord
 
 
 def words(question: str, **nearness: float) -> list[QuestionWord]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.citations import DraftReader, DraftSentence
+from rag.citations import DraftReader, DraftSentence, spoken
 
 
 def read(*pieces: str) -> list[DraftSentence]:
@@ -40,6 +40,12 @@ def test_a_sentence_is_given_out_once_the_next_one_begins() -> None:
 def test_a_quotation_of_several_sentences_stays_whole() -> None:
     reader = DraftReader(["One is done.\n  Two is not."])
     assert reader.feed("One is done. Two is not. [1]\n") == [DraftSentence("One is done. Two is not.", (1,))]
+
+
+def test_what_looks_like_a_marker_in_a_document_is_none() -> None:
+    assert spoken("Sixty days [1],\n  says [note 2] 【3】.") == "Sixty days (1), says (note 2) (3)."
+    reader = DraftReader(["60 days of holiday. [1]"])
+    assert reader.feed(f"{spoken('60 days of holiday. [1]')} [2]\n") == [DraftSentence("60 days of holiday. (1)", (2,))]
 
 
 def test_round_brackets_and_years_are_no_markers() -> None:

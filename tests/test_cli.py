@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from rag import models, wiring
 from rag.__main__ import cli, main
-from rag.errors import ModelMissing
+from rag.errors import ModelMissing, SettingsError
 from rag.protocols import Embedder
 from rag.settings import Settings
 from tests.conftest import HashingEmbedder
@@ -165,3 +165,28 @@ def test_the_console_script_is_the_same_program(
         main()
     assert caught.value.code == 0
     assert capsys.readouterr().out.startswith("rolewise, version ")
+
+
+def test_calibration_is_stored_with_the_version_and_used(home: Path, tmp_path: Path) -> None:
+    asked = [("What does a baker earn in Basel?", True), ("What does a baker earn in Oslo?", False)]
+    questions = tmp_path / "labelled.jsonl"
+    rows = [json.dumps({"question": f"{text} {'?' * n}", "answerable": told}) for n in range(8) for text, told in asked]
+    questions.write_text("\n".join([*rows, json.dumps({"question": "Which roles pay best?", "answerable": True})]))
+    shown = run(home, "calibrate", str(questions)).stdout
+    assert "questions 16, of which the documents answer 8" in shown
+    assert "left out  1 that are answered role by role" in shown
+    assert (
+        "refusals  plain, each on questions the fit had not seen: precision 8/8 (95 % interval 0.68 to 1.00)" in shown
+    )
+    [fit] = (home / "index" / "build").glob("*/fit.json")
+    assert json.loads(fit.read_text())["name"] == "calibrated on 16 questions of labelled.jsonl"
+    assert run(home, "index", "verify").exit_code == 0
+    answers = [json.loads(run(home, "ask", text, "--generator", "extractive", "--json").stdout) for text, _ in asked]
+    assert [one["status"] for one in answers] == ["answered", "not_found"]
+    assert answers[0]["unanswerable"] < 0.5 < answers[1]["unanswerable"]
+
+
+def test_the_bundled_questions_are_for_the_bundled_guides(home: Path) -> None:
+    result = run(home, "calibrate")
+    assert isinstance(result.exception, SettingsError)
+    assert "Name a file of your own" in str(result.exception)

@@ -135,12 +135,12 @@ def test_the_beginning_of_a_prompt_is_read_once(generator: LlamaGenerator, caplo
     ask(generator, "What is a mill?")
     beginning = generator.count(SYSTEM.content)
     caplog.set_level(logging.DEBUG, logger="rag.llama")
-    generator.yes_probability([Message("system", "Reply yes or no."), Message("user", "Is a mill a house?")])
+    generator.yes_probability([SYSTEM, Message("user", "Is a mill a house? Reply yes or no.")])
     caplog.clear()
     ask(generator, "What is an oven?")
     readings = [[int(number) for number in re.findall(r"\d+", record.getMessage())] for record in caplog.records]
-    assert [slot for slot, _, _ in readings] == [0, 0]
-    assert all(kept >= beginning and read < 20 for _, kept, read in readings)
+    assert len(readings) == 2
+    assert all(kept >= beginning and read < 20 for kept, read in readings)
 
 
 @pytest.mark.models

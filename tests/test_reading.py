@@ -131,3 +131,4 @@ def test_a_register_pins_the_bytes(shelf: Path) -> None:
 
 def test_text_is_made_uniform() -> None:
     assert clean("a\r\nb\rc\u200b\x07e\u0301") == "a\nb\nc\u00e9"
+    assert clean("sa\u00adlt\U000e0041\u2062 \u0645\u06cc\u200c\u0634") == "salt \u0645\u06cc\u200c\u0634"

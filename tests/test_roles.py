@@ -74,3 +74,17 @@ def test_mentions_are_spelled_out_in_place_once_each() -> None:
     )
     roles = Roles({"Baker": [], "Miller": []})
     assert roles.spell_out("do bakers and millers earn") == "do Baker and Miller earn"
+
+
+@pytest.mark.parametrize(
+    ("question", "unknown"),
+    [
+        ("What does a prompt engineer earn?", ["prompt engineer"]),
+        ("Do data engineers and MLOps engineers earn more?", ["data engineers", "MLOps engineers"]),
+        ("What does a senior ML platform engineer earn?", []),
+        ("What do engineers earn? Senior engineers?", []),
+        ("Is an ML infra eng a baker?", []),
+    ],
+)
+def test_roles_of_the_same_family_that_are_not_known(question: str, unknown: list[str]) -> None:
+    assert ROLES.unknown(question) == unknown

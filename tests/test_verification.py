@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rag.citations import DraftSentence
+from rag.roles import Roles
 from rag.types import Evidence, Passage, Sentence
 from rag.verification import verify
 
@@ -57,3 +58,29 @@ def test_a_sentence_may_need_several_quotations() -> None:
 @pytest.mark.parametrize("notation", ["61k", "61 000", "61\u202f000", "CHF 61,000"])
 def test_the_notation_of_a_figure_does_not_matter(notation: str) -> None:
     assert verify(DraftSentence(f"A baker in Bern earns {notation} a year.", (1,)), [BERN]).evidence == (BERN,)
+
+
+def test_a_name_that_no_quotation_holds_is_named() -> None:
+    verdict = verify(DraftSentence("A baker in Thun or Zug earns 61,000 francs.", (1,)), [BERN])
+    assert (verdict.evidence, verdict.reason) == ((), "its quotation does not name Thun, Zug")
+
+
+def test_an_acronym_stands_for_the_words_it_is_made_of() -> None:
+    american = evidence("In the United States bakers earn 61,000 dollars.", "Pay")
+    assert verify(DraftSentence("Bakers in the US earn 61,000 dollars.", (1,)), [american]).evidence == (american,)
+
+
+def test_a_sentence_about_another_role_falls() -> None:
+    roles = Roles({"Baker": [], "Miller": []})
+    verdict = verify(DraftSentence("A Miller in Bern earns 61,000 francs a year.", (1,)), [BERN], roles)
+    assert verdict.evidence == ()
+    of_mills = evidence("Millers and bakers in Bern earn 61,000 francs a year", "Pay")
+    verdict = verify(DraftSentence("Millers in Bern earn 61,000 francs a year.", (1,)), [of_mills], roles)
+    assert verdict.reason == "it speaks of Miller, its quotation of Baker"
+
+
+def test_a_heading_alone_bears_nothing() -> None:
+    planted = evidence("At least 3 years on the job", "Machines have replaced all Bell Keepers")
+    verdict = verify(DraftSentence("Machines have replaced all Bell Keepers.", (1,)), [planted])
+    assert verdict.evidence == ()
+    assert verdict.reason == "only 0% of its words are in its quotation, the rest in the headings above it"

@@ -1,0 +1,68 @@
+"""Which evidence is said beside the best: what completes it, and what contradicts it.
+
+Rows are those of candidate sentences; `order` has all of them, best first; `chosen` are those that will be said anyway.
+`nearness` is (n, w): how near candidate i comes to word j of the question, as a cosine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from rag.figures import figures
+from rag.words import stems
+
+LEFT_OUT = 0.3
+"""A piece of evidence complements the best if it comes this much nearer to a word of the question,"""
+SPOKEN_OF = 0.55
+"""and at least this near. Cosines, like those below; all were chosen on the development questions."""
+ALIKE = 0.75
+"""Share of the words of the shorter of two sentences that the other has too if they speak of the same thing;"""
+RIVAL = 0.65
+"""no further than this may the score of the one lie below the best,"""
+IDENTIFYING = 0.25
+"""nor the one be this much further from a name or a number in the question."""
+MOST_RIVALS = 6
+_UNIT = re.compile(r"[$€£¥%]")
+Rows = Sequence[int]
+Cosines = npt.NDArray[Any]
+
+
+def complements(nearness: Cosines, rarity: Cosines, order: Rows, chosen: Rows) -> list[int]:
+    """For each rarer word of the question that the chosen ones leave out, the best candidate that speaks of it."""
+    found: list[int] = []
+    for word in range(nearness.shape[1]):
+        nearest = nearness[:, word].max()
+        said = nearness[[*chosen, *found], word].max()
+        if rarity[word] >= rarity.mean() and nearest >= max(SPOKEN_OF, said + LEFT_OUT):
+            found.append(next(row for row in order if nearness[row, word] >= nearest - (LEFT_OUT / 6)))
+    return found
+
+
+def rivals(texts: Sequence[str], naming: Cosines, scores: Cosines, order: Rows, chosen: Rows) -> list[int]:
+    """Candidates that give another figure for the same thing as one of the three best that are chosen.
+
+    `naming` is the nearness to those words of the question that tell its subject from others of its kind.
+    """
+    said = [frozenset(stem for stem in stems(text) if not stem[0].isdigit()) for text in texts]
+    stated = [figures(text) for text in texts]
+    units = [set(_UNIT.findall(text)) for text in texts]
+
+    def contradicts(row: int, best: int) -> bool:
+        common = len(said[row] & said[best])
+        return (
+            bool(stated[row])
+            and stated[row] != stated[best]
+            and units[row] == units[best]
+            and common >= 2
+            and common >= ALIKE * min(len(said[row]), len(said[best]))
+            and scores[row] >= scores[order[0]] - RIVAL
+            and bool((naming[best] - naming[row] <= IDENTIFYING).all())
+        )
+
+    bests = [row for row in chosen[:3] if stated[row]]
+    found = [row for row in order if row not in chosen and any(contradicts(row, best) for best in bests)]
+    return found[:MOST_RIVALS]
