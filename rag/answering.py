@@ -51,6 +51,7 @@ TELLING_WORDS = 4
 """Words of a question from which on its language can be told,"""
 SAMPLE = 20
 """and passages from which that of the documents is."""
+SUSPECT = "Sentences left out because they give orders to a program that reads them: {}."
 RIVALS = "The documents give different figures here; each is shown with its source."
 FEWEST = 3
 """Pieces of evidence that a model is given at the least, if there are as many."""
@@ -159,8 +160,11 @@ class Engine:
             return
         findings = self.evidence.find(question, passages, self.evidence_limit)
         clock.mark("evidence")
+        if findings.suspect:
+            draft.note(SUSPECT.format(findings.suspect))
         near = [one for one in findings.evidence if is_near(one, findings.evidence)]
-        evidence = near if len(near) >= FEWEST else findings.evidence[:FEWEST]
+        further = [one for one in findings.evidence if one not in near]
+        evidence = [*near, *further[: max(0, FEWEST - len(near))]]
         generator = generator or self.generator
         judgement = draft.judgement(generator, evidence)
         clock.mark("judge")

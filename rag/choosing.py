@@ -1,7 +1,8 @@
 """Which evidence is said beside the best: what completes it, and what contradicts it.
 
 Rows are those of candidate sentences; `order` has all of them, best first; `chosen` are those that will be said anyway.
-`nearness` is (n, w): how near candidate i comes to word j of the question, as a cosine.
+`nearness` is (n, w): how near candidate i comes to word j of the question, as a cosine. The limits
+are cosines or sums of two, and were chosen on the development questions.
 """
 
 from __future__ import annotations
@@ -18,27 +19,33 @@ from rag.words import stems
 LEFT_OUT = 0.3
 """A piece of evidence complements the best if it comes this much nearer to a word of the question,"""
 SPOKEN_OF = 0.55
-"""and at least this near. Cosines, like those below; all were chosen on the development questions."""
+"""and at least this near,"""
+FAR = 0.4
+"""unless its score lies this far below the best."""
 ALIKE = 0.75
 """Share of the words of the shorter of two sentences that the other has too if they speak of the same thing;"""
 RIVAL = 0.65
 """no further than this may the score of the one lie below the best,"""
 IDENTIFYING = 0.25
-"""nor the one be this much further from a name or a number in the question."""
+"""nor the one be this much further from a number that the question names its subject by."""
 MOST_RIVALS = 6
 _UNIT = re.compile(r"[$€£¥%]")
+_NAME = re.compile(r"(?<=\w )[A-Z]\w+")
+"""A word that is written large within a sentence. Two sentences that name different things do not contradict."""
 Rows = Sequence[int]
 Cosines = npt.NDArray[Any]
 
 
-def complements(nearness: Cosines, rarity: Cosines, order: Rows, chosen: Rows) -> list[int]:
+def complements(nearness: Cosines, rarity: Cosines, scores: Cosines, order: Rows, chosen: Rows) -> list[int]:
     """For each rarer word of the question that the chosen ones leave out, the best candidate that speaks of it."""
     found: list[int] = []
     for word in range(nearness.shape[1]):
         nearest = nearness[:, word].max()
         said = nearness[[*chosen, *found], word].max()
         if rarity[word] >= rarity.mean() and nearest >= max(SPOKEN_OF, said + LEFT_OUT):
-            found.append(next(row for row in order if nearness[row, word] >= nearest - (LEFT_OUT / 6)))
+            row = next(row for row in order if nearness[row, word] >= nearest - LEFT_OUT / 6)
+            if scores[row] >= scores[order[0]] - FAR:
+                found.append(row)
     return found
 
 
@@ -50,6 +57,7 @@ def rivals(texts: Sequence[str], naming: Cosines, scores: Cosines, order: Rows, 
     said = [frozenset(stem for stem in stems(text) if not stem[0].isdigit()) for text in texts]
     stated = [figures(text) for text in texts]
     units = [set(_UNIT.findall(text)) for text in texts]
+    named = [set(_NAME.findall(text)) for text in texts]
 
     def contradicts(row: int, best: int) -> bool:
         common = len(said[row] & said[best])
@@ -57,6 +65,7 @@ def rivals(texts: Sequence[str], naming: Cosines, scores: Cosines, order: Rows, 
             bool(stated[row])
             and stated[row] != stated[best]
             and units[row] == units[best]
+            and (named[row] <= named[best] or named[best] <= named[row])
             and common >= 2
             and common >= ALIKE * min(len(said[row]), len(said[best]))
             and scores[row] >= scores[order[0]] - RIVAL

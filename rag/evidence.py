@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rag.choosing import complements, rivals
+from rag.orders import addresses_program
 from rag.packing import NEAR
 from rag.protocols import Embedder, TokenVectors, Vectors
 from rag.questions import QuestionWord, identifying
@@ -32,10 +33,14 @@ LONGEST_LIST = 40
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Evidence, best first, and what is known of each content word of the question."""
+    """Evidence, best first, and what is known of each content word of the question.
+
+    `suspect` sentences were left out because they speak to the program that reads them.
+    """
 
     evidence: tuple[Evidence, ...]
     words: tuple[QuestionWord, ...]
+    suspect: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,10 @@ class EvidenceFinder:
             for sentence in self.version.sentences(scored.passage)
             if not sentence.text.endswith(":")
         ]
+        suspect = sum(addresses_program(sentence.text) for _, sentence in candidates)
+        candidates = [one for one in candidates if not addresses_program(one[1].text)] if suspect else candidates
         if not candidates:
-            return Findings((), ())
+            return Findings((), (), suspect)
         asked, *contexts = self.embedder.embed_tokens([question, *(context(*candidate) for candidate in candidates)])
         asked_words = self._words(question, asked)
         nearness = np.array([[_nearest(asked, tokens, one) for tokens, _ in asked_words] for one in contexts])
@@ -70,9 +77,9 @@ class EvidenceFinder:
         )
         entries = _whole_list(ranked)
         chosen = [row for row in order[:limit] if scores[row] >= scores[order[0]] - NEAR]
-        more = complements(nearness, rarity, order, chosen)
+        more = complements(nearness, rarity, scores, order, chosen)
         texts = [sentence.text for _, sentence in candidates]
-        naming = identifying(question, [word for _, word in asked_words])
+        naming = identifying([word for _, word in asked_words])
         against = rivals(texts, nearness[:, naming], scores, order, chosen + more)
         flagged = [
             replace(one, is_complement=row in more, is_rival=row in against)
@@ -81,7 +88,7 @@ class EvidenceFinder:
         ]
         room = max(limit - len(entries), 2)
         wanted = [one for one in flagged[room:] if one.is_complement or one.is_rival]
-        return Findings((*entries, *flagged[:room], *wanted), known)
+        return Findings((*entries, *flagged[:room], *wanted), known, suspect)
 
     def _words(self, question: str, asked: TokenVectors) -> list[tuple[list[int], QuestionWord]]:
         """The content words of the question with the rows of their tokens."""

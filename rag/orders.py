@@ -40,6 +40,28 @@ _OF_THE_PROGRAM = re.compile(
     r"\b(?:you|your|yourself|prompts?|instructions?)\b|\bthe (?:words|text|lines?) above\b|\babove this\b",
     re.IGNORECASE,
 )
+_PROGRAM = r"(?:(?:the|all|every|any|an|ai)\ )*(?:assistants?|language\ models?|chatbots?|ai\ models?|llms?)"
+_ADDRESSES = re.compile(
+    rf"""^\W*(?:attention,?\ )?(?:ai\ |dear\ |all\ )?(?:assistants?|language\ models?|chatbots?|llms?),
+    |\b(?:notes?|message|attention|instructions?|order)\ ?(?:to|for|,)\ {_PROGRAM}\b
+    |\b(?:for|to)\ {_PROGRAM}\ (?:only|that\ reads?)\b
+    |\b{_PROGRAM}\ (?:must|should|shall)\ (?:(?:always|never|not|now|only)\ )?(?:state|say|answer|reply|add|tell)\b
+    |\b(?:ignore|disregard|forget|override)\ (?:(?:all|any|every|your|the|previous|prior|above|earlier)\ )*
+        (?:instructions?|prompts?|rules|the\ question|what\ you\ were\ told)\b
+    |\b(?:new|updated)\ instructions:
+    |\b(?:in|into|under|behind|to|at\ the\ end\ of)\ (?:each|every|all|your)\ (?:of\ your\ )?
+        (?:answers?|repl(?:y|ies)|responses?)\b
+    |\b(?:print|reveal|repeat|recite|output|show)\b[^.]{{0,40}}
+        \b(?:system\ prompt|the\ instructions\ that\ were\ given)\b
+    |\buser:.*\bassistant:|^\W*(?:system|assistant):\ (?:from\ now\ on|you\ |the\ rules|ignore|tell|answer|say|reply)
+    """,
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+
+
+def addresses_program(text: str) -> bool:
+    """Whether a sentence of a document speaks to the program that reads it, not to people: it is no evidence."""
+    return bool(_ADDRESSES.search(text))
 
 
 def without_orders(question: str) -> str:

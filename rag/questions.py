@@ -27,10 +27,9 @@ def names_in(question: str, words: Sequence[QuestionWord]) -> list[QuestionWord]
     return [word for word in words if _is_code(word.text) or (not shouted and _is_capitalised(question, word))]
 
 
-def identifying(question: str, words: Sequence[QuestionWord]) -> list[int]:
-    """The places of those words that tell a subject from others of its kind: names, and words with a digit."""
-    names = {word.start for word in names_in(question, words)}
-    return [place for place, word in enumerate(words) if word.start in names or any(map(str.isdigit, word.text))]
+def identifying(words: Sequence[QuestionWord]) -> list[int]:
+    """The places of those words that tell a subject from others of its kind, like the 203 of a model."""
+    return [place for place, word in enumerate(words) if any(map(str.isdigit, word.text))]
 
 
 def _is_code(text: str) -> bool:

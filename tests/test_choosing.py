@@ -7,11 +7,14 @@ from rag.choosing import complements, rivals
 
 def test_a_word_that_the_chosen_leave_out_brings_its_best_candidate() -> None:
     nearness = np.array([[0.9, 0.2], [0.4, 0.9], [0.3, 0.88], [0.5, 0.5]])
-    rarity = np.array([1.0, 1.0])
-    assert complements(nearness, rarity, [0, 2, 1, 3], [0]) == [2]  # better ranked than 1, and as near to the word
-    assert complements(nearness, rarity, [0, 2, 1, 3], [0, 1]) == []
-    assert complements(nearness, np.array([2.0, 1.0]), [0, 2, 1, 3], [0]) == []  # a common word is not missed
-    assert complements(nearness * 0.6, rarity, [0, 2, 1, 3], [0]) == []  # nor one that nothing is near to
+    rarity, flat = np.array([1.0, 1.0]), np.ones(4)
+    assert complements(nearness, rarity, flat, [0, 2, 1, 3], [0]) == [
+        2
+    ]  # better ranked than 1, and as near to the word
+    assert complements(nearness, rarity, flat, [0, 2, 1, 3], [0, 1]) == []
+    assert complements(nearness, np.array([2.0, 1.0]), flat, [0, 2, 1, 3], [0]) == []  # a common word is not missed
+    assert complements(nearness * 0.6, rarity, flat, [0, 2, 1, 3], [0]) == []  # nor one that nothing is near to
+    assert complements(nearness, rarity, np.array([1.5, 1.0, 1.0, 1.0]), [0, 2, 1, 3], [0]) == []  # far behind
 
 
 TEXTS = [
@@ -31,6 +34,15 @@ def test_another_figure_for_the_same_thing_is_a_rival() -> None:
     assert rivals(TEXTS, NONE, SCORES, order, [0]) == [1]
     assert rivals(TEXTS, NONE, SCORES, order, [0, 1]) == [2]  # the figure of 0 once more, against that of 1
     assert rivals(TEXTS, NONE, SCORES * 2, order, [0]) == []  # too far behind
+
+
+def test_sentences_that_name_different_things_do_not_contradict() -> None:
+    texts = [
+        "A baker in Bern earns 61,000 francs.",
+        "A baker in Basel earns 64,500 francs.",
+        "A baker earns 60,000 francs.",
+    ]
+    assert rivals(texts, np.zeros((3, 0)), np.ones(3), [0, 1, 2], [0]) == [2]
 
 
 def test_figures_for_another_name_are_no_rivals() -> None:
