@@ -34,6 +34,8 @@ BUNDLED = {
     "hostile": PROJECT / "eval" / "hostile",
 }
 """The bundled sets and the documents each is about."""
+STRANGERS = 16
+"""Questions of a bundled set that a fit sees asked of documents on other matters."""
 
 
 @click.group()
@@ -93,14 +95,20 @@ def run(
 @click.option("--limit", type=click.IntRange(min=1), help="So many questions of each set are judged by the model.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the fit here too.")
 def fit(generator: str, limit: int | None, output: Path | None) -> None:
-    """Fit on the bundled development questions when to refuse: what is used where an index has no fit of its own."""
+    """Fit on the bundled development questions when to refuse: what is used where an index has no fit of its own.
+
+    Some questions of each set are asked of the other's documents too, as questions that have nothing to do with them.
+    """
     rows: list[Example] = []
-    for name in ("roles", "other"):
+    for name, foreign in (("roles", "other"), ("other", "roles")):
         engine = _engine(BUNDLED[name], HOMES / name, "extractive")
         questions = load_questions([SETS / f"{name}.jsonl"], "dev")
+        strangers = [one for one in load_questions([SETS / f"{foreign}.jsonl"], "dev") if one.answerable]
+        strangers = spaced([one for one in strangers if not one.history], STRANGERS)
         judged = set(spaced(questions, limit)) if generator == "local" else set()
         labelled = [Labelled(one.question, one.answerable, one.history, one.role) for one in questions]
-        names = ["local" if one in judged else "extractive" for one in questions]
+        labelled += [Labelled(one.question, answerable=False) for one in strangers]
+        names = ["local" if one in judged else "extractive" for one in [*questions, *strangers]]
         with tqdm(zip(labelled, names, strict=True), total=len(labelled), desc=name, file=sys.stderr) as bar:
             rows += [row for one, by in bar for row in examples(engine, [one], by) if row]
     model = engine.generator_named("local").info.model if generator == "local" else ""
