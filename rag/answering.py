@@ -169,7 +169,8 @@ class Engine:
         judgement = draft.judgement(generator, evidence)
         clock.mark("judge")
         signals = signals_of(question, findings, self.version.roles, judgement)
-        draft.unanswerable = 1.0 if is_only_orders(asked) else self.fit.probability(signals)
+        hopeless = is_only_orders(asked) or not evidence
+        draft.unanswerable = 1.0 if hopeless else self.fit.probability(signals)
         yield Weighed(signals, draft.unanswerable)
         if draft.unanswerable >= REFUSED:
             yield Finished(draft.not_found(missing(question, findings.words, self.version.roles)))
