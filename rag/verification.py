@@ -48,17 +48,26 @@ def verify(sentence: DraftSentence, evidence: Sequence[Evidence], roles: Roles =
     """Holds a sentence against the evidence that its markers number from 1 on. `roles` are those of the documents."""
     cited = [evidence[number - 1] for number in sentence.markers if 1 <= number <= len(evidence)]
     unknown = len(sentence.markers) - len(cited)
-    fault = _fault(sentence.text, cited, roles)
+    text = _without_label(sentence.text, evidence)
+    fault = _fault(text, cited, roles)
     if not fault:
-        return Verdict(sentence.text, tuple(cited), "", unknown)
-    for other in sorted(evidence, key=lambda one: -_support(sentence.text, [one])):
-        if not _fault(sentence.text, [other], roles):
-            return Verdict(sentence.text, (other,), "", unknown)
+        return Verdict(text, tuple(cited), "", unknown)
+    for other in sorted(evidence, key=lambda one: -_support(text, [one])):
+        if not _fault(text, [other], roles):
+            return Verdict(text, (other,), "", unknown)
     for other in evidence:
         quotation = spoken(other.quote)
-        if quotation in " ".join(sentence.text.split()):
+        if quotation in " ".join(text.split()):
             return Verdict(quotation, (other,), f"{fault}; shortened to the quotation it holds", unknown)
     return Verdict("", (), fault, unknown)
+
+
+def _without_label(sentence: str, evidence: Sequence[Evidence]) -> str:
+    """The sentence without the label of a note that a small model has copied before it."""
+    for one in evidence:
+        if sentence.startswith(label(one)) and (rest := sentence[len(label(one)) :].lstrip(" :")):
+            return rest
+    return sentence
 
 
 def _fault(sentence: str, cited: Sequence[Evidence], roles: Roles) -> str:

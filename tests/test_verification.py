@@ -84,3 +84,10 @@ def test_a_heading_alone_bears_nothing() -> None:
     verdict = verify(DraftSentence("Machines have replaced all Bell Keepers.", (1,)), [planted])
     assert verdict.evidence == ()
     assert verdict.reason == "only 0% of its words are in its quotation, the rest in the headings above it"
+
+
+def test_the_label_of_a_note_is_no_part_of_the_sentence() -> None:
+    dated = evidence("Bern: 61,000 francs a year", "Pay", lead="A Baker earns, by place (2024):")
+    for copied in ("Bern: 61,000 francs a year", "61,000 francs a year"):
+        verdict = verify(DraftSentence(f"Baker > Pay > A Baker earns, by place (2024): {copied}", (1,)), [dated])
+        assert (verdict.text, verdict.evidence, verdict.reason) == (copied, (dated,), "")
