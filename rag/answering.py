@@ -47,8 +47,10 @@ from rag.words import STOPWORDS, words
 logger = logging.getLogger(__name__)
 
 EXTRACTIVE = "extractive"
-TELLING_WORDS = 4
+TELLING_WORDS = 6
 """Words of a question from which on its language can be told,"""
+KNOWN_WORDS = 0.75
+"""unless this share of them is known to the documents: names are the same in many languages;"""
 SAMPLE = 20
 """and passages from which that of the documents is."""
 SUSPECT = "Sentences left out because they give orders to a program that reads them: {}."
@@ -119,7 +121,7 @@ class Engine:
         """What to say of a question in another language than the documents; empty if it is in theirs, or too short."""
         said = words(asked)
         known = sum(word in self.version.vocabulary or word in STOPWORDS for word in said)
-        if len(said) < TELLING_WORDS or known > len(said) / 2 or not self.version.passages:
+        if len(said) < TELLING_WORDS or known >= KNOWN_WORDS * len(said) or not self.version.passages:
             return ""
         theirs = self.language_of(" ".join(one.text for one in self.version.passages[:SAMPLE]))
         if (language := self.language_of(asked)) == theirs:

@@ -181,6 +181,7 @@ def test_the_same_question_finds_the_same_passages_by_search_and_by_answer(
     shelf: Path, engine_over: Callable[..., Engine]
 ) -> None:
     engine = engine_over(shelf)
+    assert "(de)" in engine.ask("Was verdient ein Baker in Basel und in Bern?").notice
     for question in (QUESTION, "Bern", "Who knows flour?"):
         assert list(engine.ask(question).passages) == engine.search(question)
 
@@ -191,6 +192,7 @@ def test_a_question_in_another_language_says_so(shelf: Path, engine_over: Callab
         "another language (de) than the documents (en)"
         in engine.ask("Was verdient wohl jemand dort jedes Jahr?").notice
     )
+    assert "(de)" in engine.ask("Was verdient ein Baker in Basel und in Bern?").notice
     for question in (QUESTION, "Was verdient ein?", "pay of bakers wifi salery"):
         assert engine.ask(question).notice == ""
 
