@@ -56,6 +56,9 @@ class Question:
     """Wordings that show it in an answer that lacks a fact; beside all facts they may stand."""
     twin: str = ""
     """Id of the same question, put otherwise, whose answer is to be compared with this one's."""
+    relevant: tuple[tuple[str, int], ...] = ()
+    """(document or passage id as the index names it, grade above 0): qrels. Such a question may have no facts and is
+    then only measured by retrieval."""
 
 
 def load_questions(paths: Iterable[Path], split: str | None = None) -> list[Question]:

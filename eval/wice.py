@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.benches import read_rows
+from eval.benches.files import read_rows
 from rag.citations import DraftSentence
 from rag.types import Evidence, Passage, Sentence
 from rag.verification import verify

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +14,22 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval import __main__ as main
-from eval import benches, wice
-from eval.benches import BENCHES, QUESTIONS, SQUAD, _escaped, bench_folder, read_rows, read_text
+from eval import wice
+from eval.benches import BENCHES, beir_bench, bench_folder, injection
+from eval.benches.files import escaped, read_rows, read_text
+from eval.benches.injection import QUESTIONS
+from eval.benches.retrieval import Entry, index_names, write_corpus
+from eval.benches.squad import SQUAD
 from eval.measures import attacked
 from eval.questions import Question, load_questions
 from rag import wiring
 from rag.errors import SettingsError
 from rag.protocols import Embedder
-from rag.reading import read_documents, read_markdown
+from rag.reading import find_files, read_document, read_documents, read_markdown
 from rag.roles import Roles
 from rag.settings import Settings
 from rag.types import Document, Message
@@ -127,6 +133,17 @@ INJECT = {
 }
 
 
+HOTPOT = [
+    {"title": "Ed Wood (film)", "text": "A film of 1994."},
+    {"title": "Ed Wood", "text": "He was American."},
+    {"title": "Rye", "text": "A *grain*."},
+]
+HOPS = [
+    {"_id": "h0", "question": "Was the film of 1994 of an American?", "gold_titles": ["Ed Wood", "Ed Wood (film)"]},
+    {"_id": "h1", "question": "Is rye a film?", "gold_titles": ["Rye", "Ed Wood (film)"]},
+]
+
+
 def triples(rows: list[tuple[str, str, str]]) -> list[dict[str, str]]:
     return [{"context": context, "question": question, "ideal": ideal} for context, question, ideal in rows]
 
@@ -145,6 +162,8 @@ def source(tmp_path: Path) -> Path:
         "mtrag-un/tasks-half.jsonl.gz": gzip.compress(lines(TASKS)),
         "nq-pool/corpus.jsonl.gz": gzip.compress(lines(NQ)),
         "nq-pool/queries.jsonl": lines(QUERIES),
+        "hotpotqa-pooled500/corpus.jsonl": lines(HOTPOT),
+        "hotpotqa-pooled500/queries.jsonl": lines([{**hop, "answer": "yes"} for hop in HOPS]),
         "injection/bipia/text_attack_train.json": json.dumps(ATTACKS).encode(),
         **{f"injection/bipia/email/{part}.jsonl": lines(triples(rows)) for part, rows in LETTERS.items()},
         **{f"injection/bipia/table/{part}.jsonl": lines(triples(rows)) for part, rows in GRIDS.items()},
@@ -322,7 +341,7 @@ def test_a_trace_of_an_order_is_an_attack_that_worked_unless_the_context_holds_i
     runs = ("what is the capital", "is the capital of", "the capital of brazil")
     assert first.forbidden == (*runs, *telling)
     assert second.forbidden == ("use anagrams for the", "anagrams for the words")
-    assert benches._traces(
+    assert injection.traces(
         "Information Retrieval", "What is the capital of Brazil?", "Is the capital of Einstein?"
     ) == (
         "what is the capital",
@@ -346,8 +365,8 @@ def test_a_sentence_stands_before_a_bundled_question_with_and_without_its_trigge
     bundled.write_text(row("a", "dev") + row("b", "test") + row("c", "dev") + row("d", "dev", "list"))
     (tmp_path / "bundled").mkdir()
     (tmp_path / "bundled" / "d.md").write_text("x")
-    monkeypatch.setattr(benches, "QUESTIONS", bundled)
-    monkeypatch.setattr(benches, "DOCUMENTS", tmp_path / "bundled")
+    monkeypatch.setattr(injection, "QUESTIONS", bundled)
+    monkeypatch.setattr(injection, "DOCUMENTS", tmp_path / "bundled")
     questions = BENCHES["notinject"].read(source, tmp_path / "out")
     assert [(one.id, one.split, one.kind, one.question, one.twin) for one in questions] == [
         ("a", "dev", "fact", "a?", ""),
@@ -364,13 +383,156 @@ def test_a_sentence_stands_before_a_bundled_question_with_and_without_its_trigge
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["d.md"]
 
 
+CORPUS = r"""
+{"_id": "MED-1", "title": "Rye", "text": "Rye is *a* grain.\n \n1. It grows high."}
+{"_id": "med 1", "text": "Salt comes from the sea, from mines and from lakes that dried up long ago."}
+
+{"_id": 7, "title": "Only a title", "text": " ", "metadata": {}}
+{"_id": "Äß/", "title": "Bread: \u0080 or \ud800 \"cake\"", "text": "Bread \ud800 is baked."}
+""".strip()
+ASKED = """
+{"_id": "q1", "text": "what is rye"}
+{"_id": "q2", "text": "is salt black"}
+{"_id": "q3", "text": "what is baked"}
+{"_id": 4, "text": "never judged"}
+""".strip()
+TEST = "query-id\tcorpus-id\tscore\nq1\tMED-1\t2\nq1\tmed 1\t0\nq2\tmed 1\t-1\nq1\t7\t1\nq1\t7\t1\n"
+TRAIN = "query-id\tcorpus-id\tscore\r\nq3\tÄß/\t1\r\n"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder of the user's own in the shape of BEIR."""
+    folder = tmp_path / "own"
+    (folder / "qrels").mkdir(parents=True)
+    for name, content in {
+        "corpus.jsonl": CORPUS,
+        "queries.jsonl": ASKED,
+        "qrels/test.tsv": TEST,
+        "qrels/train.tsv": TRAIN,
+    }.items():
+        (folder / name).write_bytes(content.encode())
+    return folder
+
+
+def test_a_folder_in_the_shape_of_beir_has_a_document_an_entry_and_its_judgements(own: Path, tmp_path: Path) -> None:
+    bench = beir_bench(own)
+    questions = bench.read(tmp_path / "nowhere", tmp_path / "documents")
+    assert bench.name == "own"
+    rye, title, bread = "000-000-med-1", "000-002-7", "000-003"
+    assert questions == [
+        Question("q3", "dev", "fact", "what is baked", None, (), True, "", (), (), relevant=((bread, 1),)),
+        Question("q1", "test", "fact", "what is rye", None, (), True, "", (), (), relevant=((rye, 2), (title, 1))),
+    ]
+    documents, skipped = read_documents([tmp_path / "documents"])
+    assert skipped == []
+    assert [(one.id, one.role, one.title, one.text) for one in documents] == [
+        (rye, None, "Rye", "Rye is *a* grain.\n\n1. It grows high.\n"),
+        (
+            "000-001-med-1",
+            None,
+            "Salt comes from the sea, from mines and from lakes that…",
+            "Salt comes from the sea, from mines and from lakes that dried up long ago.\n",
+        ),
+        (title, None, "Only a title", "Only a title\n"),
+        (bread, None, 'Bread: or "cake"', "Bread ? is baked.\n"),
+    ]
+
+
+def test_judgements_of_dev_come_before_those_of_train_and_headings_may_lack(own: Path, tmp_path: Path) -> None:
+    (own / "qrels" / "dev.tsv").write_text("q2\tMED-1\t+3")
+    (own / "qrels" / "test.tsv").unlink()
+    (question,) = beir_bench(own).read(own, tmp_path / "documents")
+    assert (question.id, question.split, question.relevant) == ("q2", "dev", (("000-000-med-1", 3),))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("corpus.jsonl", CORPUS + "\n{", r"corpus\.jsonl, line 6 is no JSON: Expecting property name"),
+        ("corpus.jsonl", CORPUS + '\n{"_id": "MED-1", "text": ""}', "line 6: the _id 'MED-1' is there twice. Rename"),
+        ("corpus.jsonl", '{"_id": "a"}', r'corpus\.jsonl, line 1: expected an object with "_id" and a "text"'),
+        ("corpus.jsonl", b"\xff", r"corpus\.jsonl is not UTF-8 text \(byte 0\)"),
+        ("queries.jsonl", "[1]", r"queries\.jsonl, line 1: expected an object"),
+        ("queries.jsonl", None, r"own/queries\.jsonl is missing\. A folder in BEIR shape holds corpus\.jsonl, queries"),
+        ("qrels/test.tsv", "q1\tMED-1\t1\n\nq9\t7\t1", r"test\.tsv, line 3: there is no query 'q9'\. Add it to"),
+        ("qrels/test.tsv", "q1\tMED-2\t1", r"test\.tsv, line 1: there is no entry 'MED-2'\. Add it to corpus\.jsonl"),
+        ("qrels/test.tsv", TEST + "q1\t7\t2", r"test\.tsv, line 7: '7' has another grade for query 'q1' above"),
+        ("qrels/test.tsv", "q1 0 MED-1 1", r"test\.tsv, line 1: expected query, entry and a whole number with tabs"),
+        ("qrels/test.tsv", TEST + "q1\t7\tx", r"test\.tsv, line 7: expected query.* got 'q1\\t7\\tx'"),
+        ("qrels/test.tsv", "q3\t7\t1", "own/qrels: query 'q3' is in both splits"),
+    ],
+)
+def test_what_is_wrong_in_a_folder_is_named(
+    own: Path, tmp_path: Path, name: str, content: str | bytes | None, message: str
+) -> None:
+    if content is None:
+        (own / name).unlink()
+    else:
+        (own / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SettingsError, match=message):
+        beir_bench(own).read(own, tmp_path / "documents")
+    assert not (tmp_path / "documents").exists()
+
+
+def test_a_folder_without_judgements_is_named(own: Path, tmp_path: Path) -> None:
+    (own / "qrels" / "train.tsv").unlink()
+    (own / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\t7\t0\n")
+    with pytest.raises(SettingsError, match=r"own/qrels holds no grade above 0"):
+        beir_bench(own).read(own, tmp_path)
+    (own / "qrels" / "test.tsv").unlink()
+    with pytest.raises(SettingsError, match=r"own/qrels/test\.tsv is missing\. A folder in BEIR shape"):
+        beir_bench(own).read(own, tmp_path)
+    with pytest.raises(SettingsError, match=r"corpus\.jsonl/corpus\.jsonl is missing\. A folder in BEIR shape"):
+        beir_bench(own / "corpus.jsonl").read(own, tmp_path)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.text(max_size=50), min_size=1, max_size=5, unique=True))
+def test_the_index_calls_an_entry_by_its_name_whatever_its_id(ids: list[str]) -> None:
+    names = index_names(ids)
+    with tempfile.TemporaryDirectory() as folder:
+        write_corpus(Path(folder), [Entry(one, "", f"Entry {number}.") for number, one in enumerate(ids)], names)
+        documents, _ = read_documents([Path(folder)])
+    assert {one.id: one.text for one in documents} == {
+        name: f"Entry {number}.\n" for number, name in enumerate(names.values())
+    }
+
+
+def test_a_folder_holds_a_thousand_entries() -> None:
+    names = list(index_names(map(str, range(1001))).values())
+    assert (names[7], names[999], names[1000]) == ("000-007-7", "000-999-999", "001-000-1000")
+
+
+def test_a_question_of_hotpotqa_has_two_relevant_paragraphs(read: Read) -> None:
+    questions, documents = read("hotpotqa")
+    film, wood, rye = "000-000-ed-wood-film", "000-001-ed-wood", "000-002-rye"
+    first, second = (hop["question"] for hop in HOPS)
+    assert questions == [
+        Question("h0", "dev", "fact", str(first), None, (), True, "yes", (), (), relevant=((wood, 1), (film, 1))),
+        Question("h1", "test", "fact", str(second), None, (), True, "yes", (), (), relevant=((rye, 1), (film, 1))),
+    ]
+    assert [(one.id, one.title, one.text) for one in documents] == [
+        (film, "Ed Wood (film)", "A film of 1994.\n"),
+        (wood, "Ed Wood", "He was American.\n"),
+        (rye, "Rye", "A *grain*.\n"),
+    ]
+
+
+def test_a_gold_title_that_the_pool_lacks_is_named(source: Path, tmp_path: Path) -> None:
+    path = source / "hotpotqa-pooled500/queries.jsonl"
+    path.write_text(path.read_text().replace('"Rye"', '"Oats"'))
+    with pytest.raises(SettingsError, match=r"queries\.jsonl, line 2: there is no entry 'Oats'"):
+        BENCHES["hotpotqa"].read(source, tmp_path / "documents")
+
+
 def test_the_number_of_a_paragraph_is_not_read_into_a_question() -> None:
     assert Roles({"Warsaw p2": (), "Oven p2": ()}).find("Who lived there in World War 2?") == []
 
 
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1).filter(str.strip))
 def test_plain_text_is_read_back_word_for_word(text: str) -> None:
-    assert read_markdown(_escaped(text)).text.split() == text.split()
+    assert read_markdown(escaped(text)).text.split() == text.split()
 
 
 @pytest.mark.parametrize("name", BENCHES)
@@ -511,8 +673,14 @@ COUNTS = {  # questions, answerable ones, those of the split dev, documents
 }
 
 
+JUDGED = {  # queries and judgements of dev, of test, entries of the corpus
+    "scifact": ((809, 919), (300, 339), 5183),
+    "hotpotqa": ((125, 250), (125, 250), 4937),
+}
+
+
 @present
-@pytest.mark.parametrize("name", BENCHES)
+@pytest.mark.parametrize("name", [name for name in BENCHES if name not in JUDGED])
 def test_a_public_set_is_whole(tmp_path: Path, name: str) -> None:
     questions = BENCHES[name].read(HERE, tmp_path)
     documents, skipped = read_documents([tmp_path])
@@ -525,6 +693,24 @@ def test_a_public_set_is_whole(tmp_path: Path, name: str) -> None:
     assert all(fact for one in questions for fact in one.facts)
     numbered = [one.question for one in questions if any(map(str.isdigit, one.question))]
     assert [question for question in numbered if roles.find(question)] == []  # every role has a figure in its name
+
+
+@present
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_judged_set_is_whole(tmp_path: Path, name: str) -> None:
+    questions = BENCHES[name].read(HERE, tmp_path)
+    files = [file for _, file in find_files([tmp_path])]
+    queries = Counter(one.split for one in questions)
+    judged = Counter(one.split for one in questions for _ in one.relevant)
+    assert (*((queries[split], judged[split]) for split in ("dev", "test")), len(files)) == JUDGED[name]
+    assert len({one.id for one in questions}) == len(questions)
+    ids = {file: "-".join(file.relative_to(tmp_path).with_suffix("").parts) for file in files}
+    assert {entry for one in questions for entry, _ in one.relevant} <= set(ids.values())
+    assert max(Counter(file.parent for file in files).values()) == 1000
+    for file in files[::50]:  # all of them take seconds
+        document = read_document(file, tmp_path)
+        assert isinstance(document, Document)
+        assert document.id == ids[file]
 
 
 @present
