@@ -1,4 +1,4 @@
-"""Which evidence is said beside the best: what completes it, and what contradicts it.
+"""Which evidence is said beside the best: what completes it, what contradicts it, and what other documents say.
 
 Rows are those of candidate sentences; `order` has all of them, best first; `chosen` are those that will be said anyway.
 `nearness` is (n, w): how near candidate i comes to word j of the question, as a cosine. The limits
@@ -29,9 +29,14 @@ RIVAL = 0.65
 IDENTIFYING = 0.25
 """nor the one be this much further from a number that the question names its subject by."""
 MOST_RIVALS = 6
+HEARD = 0.35
+"""Another document is heard too if its best sentence scores no further than this below the best of all."""
+MOST_HEARD = 5
 _UNIT = re.compile(r"[$€£¥%]")
 _NAME = re.compile(r"(?<=\w )[A-Z]\w+")
 """A word that is written large within a sentence. Two sentences that name different things do not contradict."""
+_TELLING = re.compile(r"[^\W\d_a-z]\w+|\d[\d,.]*")
+"""A name or a figure: what answers give, and may differ in."""
 Rows = Sequence[int]
 Cosines = npt.NDArray[Any]
 
@@ -75,3 +80,23 @@ def rivals(texts: Sequence[str], naming: Cosines, scores: Cosines, order: Rows, 
     bests = [row for row in chosen[:3] if stated[row]]
     found = [row for row in order if row not in chosen and any(contradicts(row, best) for best in bests)]
     return found[:MOST_RIVALS]
+
+
+def other_voices(
+    question: str, texts: Sequence[str], documents: Sequence[str], scores: Cosines, order: Rows, chosen: Rows
+) -> list[int]:
+    """Of each document that the chosen ones are not from its best candidate, if it names what nothing before does.
+
+    So that where one of several documents is wrong, what it says does not stand alone.
+    """
+    heard = {documents[row] for row in chosen}
+    told = {name.casefold() for row in chosen for name in _TELLING.findall(texts[row])}
+    told |= {word.casefold() for word in re.findall(r"\w+", question)}
+    found: list[int] = []
+    for row in order:
+        if documents[row] in heard or scores[row] < scores[order[0]] - HEARD:
+            continue
+        heard.add(documents[row])
+        if {name.casefold() for name in _TELLING.findall(texts[row])} - told:
+            found.append(row)
+    return found[:MOST_HEARD]

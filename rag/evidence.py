@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rag.choosing import complements, rivals
+from rag.choosing import complements, other_voices, rivals
 from rag.orders import addresses_program
 from rag.packing import NEAR
 from rag.protocols import Embedder, TokenVectors, Vectors
@@ -79,6 +79,8 @@ class EvidenceFinder:
         chosen = [row for row in order[:limit] if scores[row] >= scores[order[0]] - NEAR]
         more = complements(nearness, rarity, scores, order, chosen)
         texts = [sentence.text for _, sentence in candidates]
+        documents = [passage.document for passage, _ in candidates]
+        more += other_voices(question, texts, documents, scores, order, chosen + more)
         naming = identifying([word for _, word in asked_words])
         against = rivals(texts, nearness[:, naming], scores, order, chosen + more)
         flagged = [
