@@ -21,6 +21,7 @@ from rag.comparing import cells, labels_asked, question_about
 from rag.errors import GeneratorError, ModelError, SettingsError
 from rag.evidence import EvidenceFinder, Findings
 from rag.following import made_whole
+from rag.introductions import without_introduction
 from rag.orders import is_only_orders, without_orders
 from rag.packing import Packed, is_near, pack
 from rag.prompts import Prompts
@@ -80,6 +81,8 @@ class Engine:
     passages_each: int = 5
     """For each role or document of a question that is about several."""
     evidence_limit: int = 8
+    refusal: float = REFUSED
+    """Probability that the documents do not tell, from which on a question is refused."""
     answer_tokens: int = 320
     generator: str = EXTRACTIVE
 
@@ -110,12 +113,14 @@ class Engine:
         return [one for one in turns if one is not None][: k or None]
 
     def understood(self, question: str, history: Sequence[Message] = ()) -> str:
-        """The question without orders, mended, made whole from the conversation, roles under their own names.
+        """What is asked: no orders, nothing of who asks, mended, made whole, roles under their own names.
 
         Raises SettingsError if it is empty or too long.
         """
-        mended = mend(without_orders(checked(question)), self.version.vocabulary, self.embedder.has_token)
-        return self.version.roles.spell_out(made_whole(mended, history, self.version.roles))
+        roles = self.version.roles
+        asked = without_introduction(without_orders(checked(question)), roles)
+        mended = mend(asked, self.version.vocabulary, self.embedder.has_token)
+        return roles.spell_out(made_whole(mended, history, roles))
 
     def _foreign(self, asked: str) -> str:
         """What to say of a question in another language than the documents; empty if it is in theirs, or too short."""
@@ -174,7 +179,7 @@ class Engine:
         hopeless = is_only_orders(asked) or not evidence
         draft.unanswerable = 1.0 if hopeless else self.fit.probability(signals)
         yield Weighed(signals, draft.unanswerable)
-        if draft.unanswerable >= REFUSED:
+        if draft.unanswerable >= self.refusal:
             yield Finished(draft.not_found(missing(question, findings.words, self.version.roles)))
             return
         if any(one.is_rival for one in evidence):
@@ -226,6 +231,7 @@ class _Draft:
     """Of how many roles or documents that were asked about the documents do not tell."""
     unanswerable: float | None = None
     prompt_sha256: str = ""
+    tokens: dict[str, int] = field(default_factory=dict)
     writer: Generator | None = None
 
     def note(self, notice: str) -> None:
@@ -255,13 +261,18 @@ class _Draft:
         self.prompt_sha256 = hashlib.sha256("\n\n".join(one.content for one in messages).encode()).hexdigest()
         reader = DraftReader([one.quote for one in packed.evidence])
         pieces = generator.stream(messages, packed.evidence, max_tokens=self.engine.answer_tokens)
+        drafted = []
         with contextlib.closing(pieces):  # who leaves while it writes stops the model at once
             for piece in pieces:
                 self.clock.mark("first_token")
+                drafted.append(piece)
                 for sentence in reader.feed(piece):
                     yield from self._shown(sentence, packed)
         for sentence in reader.close():
             yield from self._shown(sentence, packed)
+        if generator.info.name != EXTRACTIVE:
+            read = sum(generator.count(one.content) for one in messages)
+            self.tokens = {"prompt": read, "draft": generator.count("".join(drafted))}
 
     def side_by_side(self, labels: Sequence[str]) -> Iterator[str]:
         """For each role or document what it says, a line for each quotation, or that it does not say.
@@ -334,6 +345,7 @@ class _Draft:
             generator=writer.info,
             index=self.engine.version.info,
             prompt_sha256=self.prompt_sha256,
+            tokens=self.tokens,
             timings_ms=self.clock.marks,
             notice=self.notice,
             unanswerable=self.unanswerable,

@@ -27,6 +27,7 @@ def answer_record(answer: Answer, *, id: str | None = None) -> dict[str, Any]:  
         "notice": answer.notice,
         "read_as": answer.read_as,
         "unanswerable": answer.unanswerable,
+        "tokens": dict(answer.tokens),
         "timings_ms": dict(answer.timings_ms),
     }
 

@@ -15,24 +15,27 @@ DENSE, LEXICAL = "dense", "lexical"
 
 @dataclass(frozen=True)
 class HybridRetriever:
-    """Implements protocols.Retriever over an index version. `candidates` is how many rows each search contributes."""
+    """Implements protocols.Retriever over an index version. `candidates` is how many rows each search contributes.
+
+    With one of the two `stages` alone, its order is the result.
+    """
 
     version: IndexVersion
     embedder: Embedder
     candidates: int = 50
     rrf_k: int = 60
+    stages: Sequence[str] = (DENSE, LEXICAL)
 
     def retrieve(self, question: str, k: int, labels: Sequence[str] = ()) -> list[ScoredPassage]:
         rows = self.version.rows_of(labels)
         depth = max(k, self.candidates)
-        dense_scores, dense_rows = self.version.vectors.search(self.embedder.embed_queries([question]), depth, rows)
-        lexical_scores, lexical_rows = self.version.lexical.search(question, depth, rows)
-        found = {
-            DENSE: {
-                int(row): float(score) for row, score in zip(dense_rows[0], dense_scores[0], strict=True) if row >= 0
-            },
-            LEXICAL: {int(row): float(score) for row, score in zip(lexical_rows, lexical_scores, strict=True)},
-        }
+        found: dict[str, dict[int, float]] = {}
+        if DENSE in self.stages:
+            (scores,), (nearest,) = self.version.vectors.search(self.embedder.embed_queries([question]), depth, rows)
+            found[DENSE] = {int(row): float(score) for row, score in zip(nearest, scores, strict=True) if row >= 0}
+        if LEXICAL in self.stages:
+            scores, sharing = self.version.lexical.search(question, depth, rows)
+            found[LEXICAL] = {int(row): float(score) for row, score in zip(sharing, scores, strict=True)}
         ranks = {stage: {row: rank for rank, row in enumerate(scores, start=1)} for stage, scores in found.items()}
         fused = reciprocal_rank_fusion([list(scores) for scores in found.values()], self.rrf_k)
         return [

@@ -17,6 +17,7 @@ from rag.errors import SettingsError
 
 SETTINGS_FILE = "rolewise.toml"
 GeneratorName = Literal["extractive", "local", "hosted"]
+RetrievalName = Literal["hybrid", "dense", "lexical"]
 
 
 class Settings(BaseSettings):
@@ -30,6 +31,8 @@ class Settings(BaseSettings):
     passage_tokens: int = Field(default=200, ge=32)
     """Word pieces of a passage's own text. The embedder's limit, less the heading trail, applies as well."""
 
+    retrieval: RetrievalName = "hybrid"
+    """Search by meaning ("dense"), by words ("lexical", BM25), or both, fused."""
     passages: int = Field(default=10, ge=1, le=100)
     candidates: int = Field(default=50, ge=1)
     """How many passages each of the two searches hands to the fusion."""
@@ -37,6 +40,9 @@ class Settings(BaseSettings):
     """The constant of reciprocal rank fusion; 60 is the value of its authors (Cormack et al., SIGIR 2009)."""
     evidence: int = Field(default=8, ge=1, le=50)
     """How many sentences a model is given to write from."""
+    refusal: float = Field(default=0.5, ge=0, le=1)
+    """Probability that the documents do not tell, from which on a question is refused. 1 never refuses where there is
+    any evidence."""
 
     generator: GeneratorName = "local"
     model: str = "qwen2.5-coder-1.5b"
@@ -84,6 +90,14 @@ def load_settings(**given: Any) -> Settings:
         ) from error
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The values in a TOML file. Raises SettingsError if it is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}. Mend it.") from error
 
 
 def _explain(error: ValidationError) -> str:

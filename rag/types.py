@@ -164,6 +164,8 @@ class Answer:
     notice: str = ""
     read_as: str = ""
     """The question as it was understood, where that differs from how it was put."""
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    """Counted by the model's own tokenizer: the `prompt` it read and the `draft` it wrote; empty without a model."""
     unanswerable: float | None = None
     """The probability that the documents do not tell, as it was weighed; None where roles are set side by side."""
 

@@ -20,7 +20,7 @@ from rag.lexical import K1, TOKENIZER, B, Bm25Index
 from rag.prompts import load_prompts
 from rag.protocols import Embedder, Generator
 from rag.reading import Skipped, read_documents
-from rag.retrieval import HybridRetriever
+from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
 from rag.tokens import TiktokenTokenizer
 from rag.vectors import FACTORY, FaissIndex
@@ -28,6 +28,8 @@ from rag.versions import IndexVersion, Store, open_version
 
 PROJECT = Path(__file__).resolve().parent.parent
 PROMPTS = PROJECT / "prompts"
+STAGES = {"hybrid": (DENSE, LEXICAL), "dense": (DENSE,), "lexical": (LEXICAL,)}
+"""The searches that each value of the setting `retrieval` stands for."""
 
 
 def sources_of(settings: Settings) -> Path:
@@ -96,7 +98,7 @@ def open_engine(settings: Settings, version: str | None = None) -> Engine:
     return Engine(
         version=index,
         embedder=embedder,
-        retriever=HybridRetriever(index, embedder, settings.candidates, settings.rrf_k),
+        retriever=HybridRetriever(index, embedder, settings.candidates, settings.rrf_k, STAGES[settings.retrieval]),
         evidence=EvidenceFinder(index, embedder),
         generator_named=generators(settings),
         fit=read_fit(settings.build / index.info.version),
@@ -104,6 +106,7 @@ def open_engine(settings: Settings, version: str | None = None) -> Engine:
         language_of=language_of,
         passages=settings.passages,
         evidence_limit=settings.evidence,
+        refusal=settings.refusal,
         answer_tokens=settings.answer_tokens,
         generator=settings.generator,
     )

@@ -58,6 +58,8 @@ def test_passages_come_first_then_checked_sentences_then_the_answer(
     assert "".join(event.text for event in events if isinstance(event, Token)) == answer.text
     assert answer.text == "A baker in Basel earns 64,500 francs a year. [1]"
     assert answer.status == "answered"
+    assert answer.tokens["draft"] == len(draft.split())
+    assert answer.tokens["prompt"] > 40  # words of the messages, as the scripted generator counts
     assert [(one.sentence, one.reason) for one in answer.struck] == [
         ("In Bern it is 99,000.", "its quotation does not contain 99,000")
     ]
@@ -88,7 +90,7 @@ def test_the_record_has_every_field(shelf: Path, engine_over: Callable[..., Engi
     assert record["index"]["embedder"] == "hashing"
     assert {"retrieve", "first_token", "total"} <= set(record["timings_ms"])
     assert record["passages"][0]["ranks"] == {"dense": 1, "lexical": 1}
-    assert (record["struck"], record["notice"]) == ([], "")
+    assert (record["struck"], record["notice"], record["tokens"]) == ([], "", {})
     assert len(record["prompt_sha256"]) == 64
 
 
@@ -150,6 +152,18 @@ def test_a_question_that_nothing_bears_on_is_not_answered(shelf: Path, engine_ov
     assert (answer.status, answer.text, answer.citations) == ("not_found", nothing, ())
     assert len(answer.passages) == 4
     assert scripted.asked == []
+
+
+def test_from_which_probability_on_it_refuses_can_be_set(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    engine = engine_over(shelf)
+    assert dataclasses.replace(engine, refusal=1.0).ask("Quantum chromodynamics lattice?").status == "answered"
+    assert dataclasses.replace(engine, refusal=0.0).ask(QUESTION).status == "not_found"
+
+
+def test_who_asks_changes_nothing(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    plain, told = (engine_over(shelf).ask(before + QUESTION) for before in ("", "I am Wei, from China. "))
+    assert (told.text, told.citations) == (plain.text, plain.citations)
+    assert told.read_as.casefold() == plain.question.casefold()
 
 
 @pytest.mark.parametrize(

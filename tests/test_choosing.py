@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rag.choosing import complements, rivals
+from rag.choosing import complements, other_voices, rivals
 
 
 def test_a_word_that_the_chosen_leave_out_brings_its_best_candidate() -> None:
@@ -48,3 +48,14 @@ def test_sentences_that_name_different_things_do_not_contradict() -> None:
 def test_figures_for_another_name_are_no_rivals() -> None:
     naming = np.array([[0.9], [0.6], [0.9], [0.9], [0.9], [0.9]])
     assert rivals(TEXTS, naming, SCORES, [0, 1, 2, 3, 4, 5], [0]) == []
+
+
+def test_each_other_document_that_speaks_to_the_question_is_heard_once() -> None:
+    asked = "Who built the Kestrel?"
+    texts = ["Ada Moss built it.", "Bo Lund built it.", "Cy Dahl did.", "the Kestrel was built.", "Di Ek built it."]
+    documents, scores = ["a", "b", "b", "c", "d"], np.array([1.5, 1.4, 1.45, 1.4, 1.1])
+    order = [0, 2, 1, 3, 4]
+    assert other_voices(asked, texts, documents, scores, order, [0]) == [2]  # c names nothing new, d lies too far below
+    assert other_voices(asked, texts, documents, scores + [0, 0, 0, 0, 0.2], order, [0]) == [2, 4]
+    assert other_voices(asked, texts, documents, scores, order, [0, 1]) == []
+    assert other_voices(asked, ["Ada"] * 5, documents, scores, order, [0]) == []

@@ -9,6 +9,7 @@ import pytest
 
 from rag.answering import Engine
 from rag.errors import SettingsError
+from rag.retrieval import HybridRetriever
 
 
 def test_a_passage_tells_its_rank_and_score_in_each_stage(shelf: Path, engine_over: Callable[..., Engine]) -> None:
@@ -35,3 +36,13 @@ def test_k_passages_come_at_the_most(shelf: Path, engine_over: Callable[..., Eng
     engine = engine_over(shelf)
     assert len(engine.search("Bern", k=1)) == 1
     assert engine.search("Bern", k=1) == engine.search("Bern", k=4)[:1]
+
+
+def test_one_search_alone_keeps_its_own_order(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    engine = engine_over(shelf)
+    for stage in ("dense", "lexical"):
+        found = HybridRetriever(engine.version, engine.embedder, stages=[stage]).retrieve("flour and yeast", 4)
+        scores = [one.scores[stage] for one in found]
+        assert scores == sorted(scores, reverse=True)
+        assert [one.ranks for one in found] == [{stage: rank} for rank in range(1, len(found) + 1)]
+    assert len(found) < 4  # passages that share no word with the question are not found by words
