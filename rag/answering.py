@@ -91,7 +91,7 @@ class Engine:
         return self.version.roles.names
 
     def search(self, question: str, *, k: int | None = None, role: str | None = None) -> list[ScoredPassage]:
-        """The best passages, best first: of the given role, else of the roles the question names, else of all.
+        """The best passages, best first: of the given role, else of all, with those favoured that it names.
 
         If it asks about several roles or documents, each has its share of the passages, and they take turns.
         """
@@ -103,7 +103,7 @@ class Engine:
             return self.retriever.retrieve(question, k or self.passages, [self.version.roles.resolve(role)])
         labels = labels_asked(question, self.version)
         if not labels:
-            return self.retriever.retrieve(question, k or self.passages, self.version.roles.find(question))
+            return self.retriever.retrieve(question, k or self.passages, favoured=self.version.roles.find(question))
         shares = [
             self.retriever.retrieve(question_about(question, label, self.version), k or self.passages_each, [label])
             for label in labels

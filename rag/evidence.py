@@ -31,6 +31,9 @@ LONGEST_LIST = 40
 """Entries of a list that are taken whole at the most."""
 
 
+_Candidate = tuple[Passage, Sentence]
+
+
 @dataclass(frozen=True, slots=True)
 class Findings:
     """Evidence, best first, and what is known of each content word of the question.
@@ -56,6 +59,7 @@ class EvidenceFinder:
             for sentence in self.version.sentences(scored.passage)
             if not sentence.text.endswith(":")
         ]
+        candidates = self._about_asked_roles(question, candidates)
         suspect = sum(addresses_program(sentence.text) for _, sentence in candidates)
         candidates = [one for one in candidates if not addresses_program(one[1].text)] if suspect else candidates
         if not candidates:
@@ -91,6 +95,19 @@ class EvidenceFinder:
         room = max(limit - len(entries), 2)
         wanted = [one for one in flagged[room:] if one.is_complement or one.is_rival]
         return Findings((*entries, *flagged[:room], *wanted), known, suspect)
+
+    def _about_asked_roles(self, question: str, candidates: list[_Candidate]) -> list[_Candidate]:
+        """Of documents about other roles than the question names only what speaks of one that it names."""
+        asked = set(self.version.roles.find(question))
+        if not asked:
+            return candidates
+        return [
+            (passage, sentence)
+            for passage, sentence in candidates
+            if passage.role is None
+            or passage.role in asked
+            or asked & set(self.version.roles.find(context(passage, sentence)))
+        ]
 
     def _words(self, question: str, asked: TokenVectors) -> list[tuple[list[int], QuestionWord]]:
         """The content words of the question with the rows of their tokens."""

@@ -106,8 +106,13 @@ class LexicalIndex(Protocol):
 
 
 class Retriever(Protocol):
-    def retrieve(self, question: str, k: int, labels: Sequence[str] = ()) -> list[ScoredPassage]:
-        """The `k` best passages, best first; with `labels` only those about these roles or of these titles."""
+    def retrieve(
+        self, question: str, k: int, labels: Sequence[str] = (), favoured: Sequence[str] = ()
+    ) -> list[ScoredPassage]:
+        """The `k` best passages, best first; with `labels` only those about these roles or of these titles.
+
+        Passages about the `favoured` come before others that are as good, which are not shut out.
+        """
         ...
 
 

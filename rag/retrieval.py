@@ -11,6 +11,8 @@ from rag.types import ScoredPassage
 from rag.versions import IndexVersion
 
 DENSE, LEXICAL = "dense", "lexical"
+AMONG_FAVOURED = " in role"
+"""Ends the name of a stage that searched among the favoured passages alone."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,14 @@ class HybridRetriever:
     rrf_k: int = 60
     stages: Sequence[str] = (DENSE, LEXICAL)
 
-    def retrieve(self, question: str, k: int, labels: Sequence[str] = ()) -> list[ScoredPassage]:
-        rows = self.version.rows_of(labels)
-        depth = max(k, self.candidates)
-        found: dict[str, dict[int, float]] = {}
-        if DENSE in self.stages:
-            (scores,), (nearest,) = self.version.vectors.search(self.embedder.embed_queries([question]), depth, rows)
-            found[DENSE] = {int(row): float(score) for row, score in zip(nearest, scores, strict=True) if row >= 0}
-        if LEXICAL in self.stages:
-            scores, sharing = self.version.lexical.search(question, depth, rows)
-            found[LEXICAL] = {int(row): float(score) for row, score in zip(sharing, scores, strict=True)}
+    def retrieve(
+        self, question: str, k: int, labels: Sequence[str] = (), favoured: Sequence[str] = ()
+    ) -> list[ScoredPassage]:
+        """As `Retriever`. Passages about the favoured labels are ranked once more among themselves."""
+        found = self._found(question, k, labels)
+        if favoured:
+            among = self._found(question, k, favoured)
+            found |= {f"{stage}{AMONG_FAVOURED}": scores for stage, scores in among.items()}
         ranks = {stage: {row: rank for rank, row in enumerate(scores, start=1)} for stage, scores in found.items()}
         fused = reciprocal_rank_fusion([list(scores) for scores in found.values()], self.rrf_k)
         return [
@@ -47,3 +47,15 @@ class HybridRetriever:
             )
             for row, score in fused[:k]
         ]
+
+    def _found(self, question: str, k: int, labels: Sequence[str]) -> dict[str, dict[int, float]]:
+        """The scores of the rows that each stage finds, best first."""
+        rows, depth = self.version.rows_of(labels), max(k, self.candidates)
+        found: dict[str, dict[int, float]] = {}
+        if DENSE in self.stages:
+            (scores,), (nearest,) = self.version.vectors.search(self.embedder.embed_queries([question]), depth, rows)
+            found[DENSE] = {int(row): float(score) for row, score in zip(nearest, scores, strict=True) if row >= 0}
+        if LEXICAL in self.stages:
+            scores, sharing = self.version.lexical.search(question, depth, rows)
+            found[LEXICAL] = {int(row): float(score) for row, score in zip(sharing, scores, strict=True)}
+        return found

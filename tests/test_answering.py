@@ -89,7 +89,7 @@ def test_the_record_has_every_field(shelf: Path, engine_over: Callable[..., Engi
     assert record["generator"] == {"name": "extractive", "model": "extractive", "sha256": None}
     assert record["index"]["embedder"] == "hashing"
     assert {"retrieve", "first_token", "total"} <= set(record["timings_ms"])
-    assert record["passages"][0]["ranks"] == {"dense": 1, "lexical": 1}
+    assert record["passages"][0]["ranks"] == dict.fromkeys(["dense", "lexical", "dense in role", "lexical in role"], 1)
     assert (record["struck"], record["notice"], record["tokens"]) == ([], "", {})
     assert len(record["prompt_sha256"]) == 64
 

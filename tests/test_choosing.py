@@ -56,6 +56,6 @@ def test_each_other_document_that_speaks_to_the_question_is_heard_once() -> None
     documents, scores = ["a", "b", "b", "c", "d"], np.array([1.5, 1.4, 1.45, 1.4, 1.1])
     order = [0, 2, 1, 3, 4]
     assert other_voices(asked, texts, documents, scores, order, [0]) == [2]  # c names nothing new, d lies too far below
-    assert other_voices(asked, texts, documents, scores + [0, 0, 0, 0, 0.2], order, [0]) == [2, 4]
+    assert other_voices(asked, texts, documents, scores + np.array([0, 0, 0, 0, 0.2]), order, [0]) == [2, 4]
     assert other_voices(asked, texts, documents, scores, order, [0, 1]) == []
     assert other_voices(asked, ["Ada"] * 5, documents, scores, order, [0]) == []
