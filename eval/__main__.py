@@ -1,41 +1,28 @@
-"""`python -m eval run`: ask a set of questions, keep every answer, and print what came out, kind by kind."""
+"""`python -m eval`: ask questions with known answers, keep every answer, and say what came out."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import statistics
 import sys
 from collections import Counter
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 from tqdm import tqdm
 
+from eval import tables
 from eval import wice as claims
-from eval.benches import BENCHES, bench_folder
-from eval.measures import OUTCOMES, attacked, evidence_recall, missing_facts, outcome
-from eval.questions import KINDS, Question, load_questions, resolve
-from rag.answerability import write_fit
-from rag.answering import Engine
-from rag.calibration import Example, Labelled, calibrated, examples
-from rag.errors import RolewiseError
-from rag.record import answer_record, error_record
-from rag.settings import load_settings
-from rag.wiring import PROJECT, build_index, open_engine
+from eval.benches import BENCHES, DataMissing, bench_folder
+from eval.running import RUN, Run, as_line, ask, fingerprint, kept, opened, start, told_of
+from eval.sets import BUNDLED, HOMES, Choice, QuestionSet, named, public
+from rag.errors import RolewiseError, SettingsError
+from rag.settings import Settings, load_settings, read_settings
 
-SETS = PROJECT / "eval" / "questions"
-HOMES = PROJECT / "var" / "eval"
-"""Each set's index is built in a home of its own below this folder."""
-BUNDLED = {
-    "roles": PROJECT / "index" / "sources",
-    "other": PROJECT / "eval" / "documents",
-    "hostile": PROJECT / "eval" / "hostile",
-}
-"""The bundled sets and the documents each is about."""
-STRANGERS = 16
-"""Questions of a bundled set that a fit sees asked of documents on other matters."""
+_OUTPUT = click.Path(dir_okay=False, path_type=Path)
+_RUN = click.Path(exists=True, path_type=Path)
 
 
 @click.group()
@@ -45,74 +32,174 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("sets", nargs=-1)
-@click.option("--bench", "benches", multiple=True, type=click.Choice(list(BENCHES)), help="A public set; repeatable.")
+@click.option(
+    "--bench", "benches", multiple=True, help=f"A public set, or a folder in BEIR's shape: {', '.join(BENCHES)}."
+)
+@click.option("--documents", type=click.Path(exists=True, path_type=Path), help="Documents of sets of your own.")
 @click.option("--split", type=click.Choice(["dev", "test"]), help="Only this split [default: both].")
 @click.option("--limit", type=click.IntRange(min=1), help="So many questions of each set, evenly spaced through it.")
-@click.option("--generator", default="extractive", type=click.Choice(["extractive", "local", "hosted"]))
-@click.option("--documents", type=click.Path(exists=True, path_type=Path), help="Documents of sets of your own.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for answers and outcomes, JSONL.")
+@click.option("--askers", is_flag=True, help="Ask again as people of different names, genders, origins and ages.")
+@click.option("--retrieval-only", is_flag=True, help="Search and measure the ranking; no generator is loaded.")
+@click.option("--generator", type=click.Choice(["extractive", "local", "hosted"]), help="[default: extractive]")
+@click.option("--settings", "grid", multiple=True, type=_RUN, help="A TOML file of settings; with several, a run each.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the run; asking into it again goes on.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print each question that did not come out right.")
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one for each option
     sets: tuple[str, ...],
     benches: tuple[str, ...],
+    documents: Path | None,
     split: str | None,
     limit: int | None,
-    generator: str,
-    documents: Path | None,
+    askers: bool,
+    retrieval_only: bool,
+    generator: str | None,
+    grid: tuple[Path, ...],
     output: Path | None,
     verbose: bool,
 ) -> None:
     """Ask the SETS, bundled ones by name or JSONL files of your own [default: all bundled ones, or the benches]."""
-    rows: list[dict[str, Any]] = []
-    for name in sets or (() if benches else tuple(BUNDLED)):
-        path = SETS / f"{name}.jsonl" if name in BUNDLED else Path(name)
-        folder = BUNDLED.get(name, documents)
-        if folder is None:
-            raise click.UsageError(f"--documents must name the documents that {name} asks about")
-        questions = spaced(load_questions([path], split), limit)
-        rows += _asked(questions, folder, generator, label=path.stem, home=HOMES / path.stem)
+    choice = Choice(split, limit, askers)
+    asked = [named(name, documents, choice) for name in sets or (() if benches else tuple(BUNDLED))]
     for name in benches:
-        home = HOMES / "bench" / name
-        shutil.rmtree(home / "documents", ignore_errors=True)
-        questions = BENCHES[name].read(bench_folder(), home / "documents")
-        questions = spaced([question for question in questions if split in (None, question.split)], limit)
-        rows += _asked(questions, home / "documents", generator, label=name, home=home)
-    if output:
-        output.mkdir(parents=True, exist_ok=True)
-        with (output / f"{generator}.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    if verbose:
-        for row in rows:
-            if row["outcome"] != "right":
-                faults = f"missing {row['missing']}{', an attack worked' if row.get('attacked') else ''}"
-                click.echo(f"{row['outcome']}: {row['id']}: {row['question']}\n    {faults}")
-                click.echo("    " + row["answer"].replace("\n", "\n    "))
-    click.echo(table(rows))
+        try:
+            asked.append(public(name, choice))
+        except DataMissing as error:
+            click.echo(f"{name} is skipped: {error}", err=True)
+    if not any(one.questions for one in asked):
+        raise SettingsError("no question is left to ask. Name a set that is there, or another --split.")
+    if twice := _twice(one.name for one in asked):
+        raise SettingsError(f"two sets are called {twice!r}; rows are kept by that name. Name one of them, or rename.")
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for name, settings in _grid(grid, generator).items():
+        folder = output / name if output and len(grid) > 1 else output
+        runs[name] = _asked(asked, settings, folder, retrieval_only=retrieval_only)
+        if verbose:
+            _show_faults(runs[name])
+    if len(runs) > 1:
+        click.echo(tables.side_by_side(runs))
+    else:
+        click.echo(tables.table(next(iter(runs.values()))))
+
+
+@cli.command()
+@click.argument("before", type=_RUN)
+@click.argument("after", type=_RUN)
+@click.option(
+    "--tolerance",
+    "tolerances",
+    multiple=True,
+    metavar="MEASURE=AMOUNT",
+    help="How far a measure may fall, such as right=0.02; replaces the defaults.",
+)
+@click.option("--part", is_flag=True, help="AFTER asked only some of the questions; leave out the others of BEFORE.")
+def compare(before: Path, after: Path, tolerances: tuple[str, ...], part: bool) -> None:
+    """Hold two runs of the same questions against each other; exit 1 if a measure fell beyond its tolerance."""
+    from eval import verdict
+
+    a, b = verdict.load_run(before), verdict.load_run(after)
+    asked = {(row["set"], row["id"]) for row in b}
+    comparison = verdict.compare([row for row in a if not part or (row["set"], row["id"]) in asked], b)
+    faults = verdict.breaches(comparison, _amounts(tolerances) or verdict.DEFAULT_TOLERANCES)
+    click.echo(verdict.text(comparison, faults))
+    sys.exit(bool(faults))
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--before", type=_RUN, help="An earlier run of the same questions: what turned is shown.")
+@click.option("-o", "--output", type=_OUTPUT, help="[default: report.html in the folder]")
+def report(folder: Path, before: Path | None, output: Path | None) -> None:
+    """Write one HTML file about a run: figures, plots, and every answer with its quotations.
+
+    Of a FOLDER that holds the runs of several settings, all are held against the one that was begun first.
+    """
+    from eval.ablation import ablation
+    from eval.report import report as page
+    from eval.verdict import load_run
+
+    output = output or folder / "report.html"
+    runs = _runs_in(folder)
+    if runs and before:
+        fault = f"{folder} holds several runs ({', '.join(runs)}), which are held against the first of them"
+        raise SettingsError(f"{fault}. Leave --before out, or name the folder of one run.")
+    text = ablation(runs) if runs else page(load_run(folder), told_of(folder), load_run(before) if before else None)
+    output.write_text(text, encoding="utf-8")
+    click.echo(output)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("output", type=_OUTPUT)
+def keep(folder: Path, output: Path) -> None:
+    """Keep what later runs are compared with: the rows of a run without their texts."""
+    from eval.verdict import load_run
+
+    output.write_text("".join(as_line(kept(row)) for row in load_run(folder)), encoding="utf-8")
+
+
+@cli.command()
+def results() -> None:
+    """Write the READMEs' tables anew from the runs kept in eval/results."""
+    from eval.results import READMES, kept_tables, put
+
+    tables = kept_tables()
+    for path in READMES:
+        path.write_text(put(path.read_text(encoding="utf-8"), tables), encoding="utf-8")
+
+
+@cli.command()
+@click.argument("documents", type=click.Path(exists=True, path_type=Path))
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Questions to propose.")
+@click.option(
+    "--generator", default="extractive", show_default=True, type=click.Choice(["extractive", "local", "hosted"])
+)
+@click.option("--seed", default=0, show_default=True, help="Another number proposes other questions.")
+@click.option(
+    "-o", "--output", type=_OUTPUT, required=True, help="JSONL file to write; one that is there is not overwritten."
+)
+def draft(documents: Path, limit: int, generator: str, seed: int, output: Path) -> None:
+    """Propose questions from DOCUMENTS, each with its answer and quotation, for a person to review."""
+    from eval.drafting import propose, to_row
+
+    _check_is_new(output)
+    engine = opened(documents, HOMES / "draft", load_settings(generator=generator))
+    proposals = tqdm(
+        islice(propose(engine, limit, generator, seed), limit), total=limit, unit="question", file=sys.stderr
+    )
+    rows = [to_row(one, number) for number, one in enumerate(proposals, start=1)]
+    output.write_text("".join(map(as_line, rows)), encoding="utf-8")
+    click.echo(f'{len(rows)} questions in {output}. Correct each and take its "review" away, or delete it; then:')
+    click.echo(f"python -m eval run {output} --documents {documents}")
+
+
+@cli.command()
+@click.argument("records", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=_OUTPUT, required=True, help="JSONL file to write; one that is there stays.")
+def candidates(records: Path, output: Path) -> None:
+    """Make rows to review from RECORDS, JSONL: answers as `ask --json` prints them, with a "reason" if you like."""
+    from eval.candidates import candidate
+
+    _check_is_new(output)
+    rows = [candidate(record, number) for number, record in enumerate(_records(records), start=1)]
+    output.write_text("".join(map(as_line, rows)), encoding="utf-8")
+    click.echo(f'{output}: give each question its facts and take its "review" away, or delete it.')
 
 
 @cli.command()
 @click.option("--generator", default="extractive", type=click.Choice(["extractive", "local"]))
 @click.option("--limit", type=click.IntRange(min=1), help="So many questions of each set are judged by the model.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the fit here too.")
+@click.option("-o", "--output", type=_OUTPUT, help="Write the fit here too.")
 def fit(generator: str, limit: int | None, output: Path | None) -> None:
-    """Fit on the bundled development questions when to refuse: what is used where an index has no fit of its own.
+    """Fit on the bundled development questions when to refuse: what is used where an index has no fit of its own."""
+    from eval.fitting import default_fit
+    from rag.answerability import write_fit
 
-    Some questions of each set are asked of the other's documents too, as questions that have nothing to do with them.
-    """
-    rows: list[Example] = []
-    for name, foreign in (("roles", "other"), ("other", "roles")):
-        engine = _engine(BUNDLED[name], HOMES / name, "extractive")
-        questions = load_questions([SETS / f"{name}.jsonl"], "dev")
-        strangers = [one for one in load_questions([SETS / f"{foreign}.jsonl"], "dev") if one.answerable]
-        strangers = spaced([one for one in strangers if not one.history], STRANGERS)
-        judged = set(spaced(questions, limit)) if generator == "local" else set()
-        labelled = [Labelled(one.question, one.answerable, one.history, one.role) for one in questions]
-        labelled += [Labelled(one.question, answerable=False) for one in strangers]
-        names = ["local" if one in judged else "extractive" for one in [*questions, *strangers]]
-        with tqdm(zip(labelled, names, strict=True), total=len(labelled), desc=name, file=sys.stderr) as bar:
-            rows += [row for one, by in bar for row in examples(engine, [one], by) if row]
-    model = engine.generator_named("local").info.model if generator == "local" else ""
-    fitted, refusals = calibrated(rows, "default, fitted on the bundled development questions", model)
+    fitted, refusals = default_fit(generator, limit)
     for kind, figures in refusals.items():
         click.echo(f"{kind}: {figures}")
     if output:
@@ -126,73 +213,87 @@ def wice(split: str) -> None:
     click.echo(claims.table(claims.load_claims(bench_folder(), split)))
 
 
-def spaced(questions: list[Question], limit: int | None) -> list[Question]:
-    """`limit` of the questions, the first among them, at even distances, and their twins; all if there are no more."""
-    taken = min(limit or len(questions), len(questions))
-    chosen = [questions[number * len(questions) // taken] for number in range(taken)]
-    names = {name for one in chosen for name in (one.id, one.twin)}
-    return [question for question in questions if question.id in names]
+def _runs_in(folder: Path) -> dict[str, tuple[list[dict[str, Any]], dict[str, Any]]]:
+    """Rows and circumstances of the runs in a folder that is none itself, in the order in which they were begun."""
+    from eval.verdict import load_run
+
+    if (folder / RUN).exists():
+        return {}
+    runs = {path.parent.name: (load_run(path.parent), told_of(path.parent)) for path in folder.glob(f"*/{RUN}")}
+    return dict(sorted(runs.items(), key=lambda run: (run[1][1].get("created", ""), run[0])))
 
 
-def _asked(questions: list[Question], documents: Path, generator: str, label: str, home: Path) -> list[dict[str, Any]]:
-    engine = _engine(documents, home, generator)
-    gold = {question.id: resolve(question, engine.version.documents) for question in questions}
-    rows = []
-    for question in tqdm(questions, desc=label, unit="question", file=sys.stderr):
+def _records(path: Path) -> list[dict[str, Any]]:
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            answer = engine.ask(question.question, history=question.history, role=question.role)
-            record = answer_record(answer, id=question.id)
-        except RolewiseError as error:
-            record = error_record({"id": question.id, "question": question.question}, str(error))
-        rows.append(
-            record
-            | {
-                "set": label,
-                "kind": question.kind,
-                "split": question.split,
-                "answerable": question.answerable,
-                "outcome": outcome(question, record),
-                "missing": missing_facts(question.facts, record["answer"]),
-                "evidence_recall": evidence_recall(gold[question.id], record),
+            record = json.loads(line)
+            records.append({"question": record["question"], "answer": record["answer"], "citations": [], **record})
+        except (ValueError, KeyError, TypeError) as error:
+            raise SettingsError(f"{path}, line {number} is no answer record: {error!r}. See README.md.") from error
+    return records
+
+
+def _check_is_new(path: Path) -> None:
+    if path.exists():
+        raise SettingsError(f"{path} is there already, perhaps with your review in it. Name another file.")
+
+
+def _grid(files: tuple[Path, ...], generator: str | None) -> dict[str, Settings]:
+    """The settings of each run by its name; `generator` goes before those of the files."""
+    if twice := _twice(file.stem for file in files):
+        raise SettingsError(f"two files of settings are called {twice!r}; the runs are named after them. Rename one.")
+    given = {file.stem: read_settings(file) for file in files} or {"": {}}
+    first = {"generator": generator} if generator else {}
+    return {name: load_settings(**({"generator": "extractive"} | values | first)) for name, values in given.items()}
+
+
+def _twice(names: Iterable[str]) -> str:
+    """A name that is there more than once, or "" if none is."""
+    return next((name for name, count in Counter(names).items() if count > 1), "")
+
+
+def _asked(
+    sets: list[QuestionSet], settings: Settings, folder: Path | None, *, retrieval_only: bool
+) -> list[dict[str, Any]]:
+    """The rows of all sets. Raises SettingsError if `folder` holds the rows of something else."""
+    current: Run | None = None
+    rows: list[dict[str, Any]] = []
+    for one in sets:
+        engine = opened(one.documents, one.home, settings)
+        if current is None:
+            about = fingerprint(engine, settings, retrieval_only=retrieval_only) | {
+                "sets": [each.name for each in sets]
             }
-            | ({"attacked": attacked(question, record)} if question.forbidden or question.planted else {})
-            | ({"twin": question.twin} if question.twin else {})
+            current = start(folder, about)
+        bar = tqdm(
+            ask(current, one, engine, retrieval_only=retrieval_only),
+            total=len(one.questions),
+            desc=one.name,
+            unit="question",
+            file=sys.stderr,
         )
+        rows += bar
     return rows
 
 
-def _engine(documents: Path, home: Path, generator: str) -> Engine:
-    settings = load_settings(home=home, generator=generator)
-    build_index(settings, [documents])
-    return open_engine(settings)
+def _show_faults(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        if row.get("outcome", "right") != "right":
+            attack = ", an attack worked" if row["measures"].get("attacked") else ""
+            click.echo(f"{row['outcome']}: {row['id']}: {row['question']}\n    missing {row['missing']}{attack}")
+            click.echo("    " + row["answer"].replace("\n", "\n    "))
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Outcomes by kind as a Markdown table, with the refusals' precision and recall below.
-
-    Then, where any question has them, the attacks that worked and what became of twins.
-    """
-    lines = [f"| kind | n | {' | '.join(OUTCOMES)} |", f"|---|--:|{'--:|' * len(OUTCOMES)}"]
-    for kind in [*KINDS, "all"]:
-        counts = Counter(row["outcome"] for row in rows if kind in (row["kind"], "all"))
-        if n := counts.total():
-            cells = [f"{counts['right']} ({counts['right'] / n:.0%})", *(str(counts[one]) for one in OUTCOMES[1:])]
-            lines.append(f"| {kind} | {n} | {' | '.join(cells)} |")
-    refused = [row for row in rows if row["status"] == "not_found"]
-    absent = [row for row in rows if not row["answerable"]]
-    rightly = sum(not row["answerable"] for row in refused)
-    recall = statistics.fmean([row["evidence_recall"] for row in rows if row["answerable"]] or [1.0])
-    total = statistics.median(row.get("timings_ms", {}).get("total", 0.0) for row in rows)
-    refusal = f"refusal: precision {rightly}/{len(refused)}, recall {rightly}/{len(absent)}"
-    lines += ["", f"{refusal}; evidence recall in the passages {recall:.3f}; median {total:.0f} ms an answer"]
-    if tried := [row["attacked"] for row in rows if "attacked" in row]:
-        lines.append(f"attacks that worked: {sum(tried)}/{len(tried)}")
-    statuses = {(row["set"], row["id"]): row["status"] for row in rows if "set" in row}
-    twins = [(row["status"], statuses.get((row["set"], row["twin"]), "")) for row in rows if "twin" in row]
-    if pairs := [tuple(status == "not_found" for status in pair) for pair in twins if pair[1]]:
-        turned, back = pairs.count((True, False)), pairs.count((False, True))
-        lines.append(f"refused although the twin was answered: {turned}/{len(pairs)}; the other way about: {back}")
-    return "\n".join(lines)
+def _amounts(tolerances: tuple[str, ...]) -> dict[str, float]:
+    amounts = {}
+    for one in tolerances:
+        name, _, amount = one.partition("=")
+        try:
+            amounts[name] = float(amount)
+        except ValueError as error:
+            raise SettingsError(f"--tolerance {one!r} is not of the form right=0.02.") from error
+    return amounts
 
 
 def main() -> None:
@@ -200,6 +301,9 @@ def main() -> None:
         cli(prog_name="python -m eval")
     except RolewiseError as error:
         click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"error: {error.filename or ''} {error.strerror or error}. Check that path.", err=True)
         sys.exit(1)
 
 

@@ -56,6 +56,8 @@ class Question:
     """Wordings that show it in an answer that lacks a fact; beside all facts they may stand."""
     twin: str = ""
     """Id of the same question, put otherwise, whose answer is to be compared with this one's."""
+    asker: str = ""
+    """Who says they ask, where that was added to the question of its twin."""
     relevant: tuple[tuple[str, int], ...] = ()
     """(document or passage id as the index names it, grade above 0): qrels. Such a question may have no facts and is
     then only measured by retrieval."""
@@ -94,6 +96,8 @@ def resolve(question: Question, documents: Mapping[str, Document]) -> list[Gold]
 def _question(row: dict[str, Any]) -> Question:
     if row["kind"] not in KINDS:
         raise ValueError(f"unknown kind {row['kind']!r}")
+    if row.get("review") == "todo":
+        raise ValueError("a drafted question that nobody reviewed; correct it and take its field 'review' away, or it")
     if bool(row["facts"]) != bool(row["answerable"]):
         raise ValueError("an answerable question has facts, an unanswerable one has none")
     return Question(

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval import __main__ as main
-from eval import wice
+from eval import measures, running, sets, wice
 from eval.benches import BENCHES, beir_bench, bench_folder, injection
 from eval.benches.files import escaped, read_rows, read_text
 from eval.benches.injection import QUESTIONS
@@ -26,6 +26,7 @@ from eval.benches.retrieval import Entry, index_names, write_corpus
 from eval.benches.squad import SQUAD
 from eval.measures import attacked
 from eval.questions import Question, load_questions
+from eval.sets import spaced
 from rag import wiring
 from rag.errors import SettingsError
 from rag.protocols import Embedder
@@ -550,13 +551,13 @@ def test_the_sets_lie_beside_the_project_or_where_the_environment_says(monkeypat
 @pytest.mark.parametrize(("limit", "expected"), [(None, "abcde"), (1, "a"), (2, "ac"), (3, "abd"), (9, "abcde")])
 def test_a_limit_spreads_the_questions(limit: int | None, expected: str) -> None:
     questions = [Question(name, "dev", "absent", "?", None, (), False, "", (), ()) for name in "abcde"]
-    assert "".join(one.id for one in main.spaced(questions, limit)) == expected
+    assert "".join(one.id for one in spaced(questions, limit)) == expected
 
 
 def test_a_limit_keeps_twins_together() -> None:
     questions = [Question(name, "dev", "absent", "?", None, (), False, "", (), ()) for name in "abcd"]
     questions[0] = replace(questions[0], twin="d")
-    assert "".join(one.id for one in main.spaced(questions, 2)) == "acd"
+    assert "".join(one.id for one in spaced(questions, 2)) == "acd"
 
 
 @pytest.fixture
@@ -565,7 +566,7 @@ def _no_models(monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path) ->
         return HashingEmbedder()
 
     monkeypatch.setattr(wiring, "make_embedder", hashing)
-    monkeypatch.setattr(main, "HOMES", tmp_path / "var")
+    monkeypatch.setattr(sets, "HOMES", tmp_path / "var")
     monkeypatch.setenv("ROLEWISE_BENCH", str(source))
 
 
@@ -574,10 +575,21 @@ def test_a_bench_is_asked_over_its_own_documents(tmp_path: Path) -> None:
     stray = tmp_path / "var/bench/rgb-noise/documents/stray.md"
     stray.parent.mkdir(parents=True)
     stray.write_text("Where is the mill? Nobody knows.")
-    options = ["--bench", "rgb-noise", "--bench", "squad2", "--split", "dev", "--limit", "2", "-o", str(tmp_path)]
+    options = [
+        "--bench",
+        "rgb-noise",
+        "--bench",
+        "squad2",
+        "--split",
+        "dev",
+        "--limit",
+        "2",
+        "-o",
+        str(tmp_path / "run"),
+    ]
     result = CliRunner().invoke(main.cli, ["run", *options])
     assert result.exit_code == 0, result.output
-    rows = [json.loads(line) for line in (tmp_path / "extractive.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "run/rows.jsonl").read_text().splitlines()]
     assert [(row["set"], row["id"]) for row in rows] == [("rgb-noise", "0"), ("squad2", "a1"), ("squad2", "a2")]
     assert [{passage["role"] for passage in row["passages"]} for row in rows] == [
         {"rgb0"},
@@ -589,15 +601,16 @@ def test_a_bench_is_asked_over_its_own_documents(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_no_models")
-def test_attacks_are_counted_below_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attacks_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def of_an_email(question: Question, record: dict[str, Any]) -> bool:
         return question.id.startswith("email")
 
-    monkeypatch.setattr(main, "attacked", of_an_email)
-    monkeypatch.setattr(main, "outcome", lambda question, record: "wrong")
+    monkeypatch.setattr(measures, "attacked", of_an_email)
+    monkeypatch.setattr(running, "outcome", lambda question, record: "wrong")
     result = CliRunner().invoke(main.cli, ["run", "--bench", "bipia", "--bench", "rgb-noise", "-v"])
     assert result.exit_code == 0, result.output
-    assert result.stdout.endswith("\nattacks that worked: 2/4\n")
+    assert "\n| measure | bipia | rgb-noise | all |\n" in result.stdout
+    assert "\n| attacked | 0.500 (4) |  | 0.500 (4) |\n" in result.stdout
     assert result.stdout.count(", an attack worked\n") == 2
 
 
@@ -606,7 +619,7 @@ def test_a_set_without_an_answerable_question_has_a_table(tmp_path: Path) -> Non
     result = CliRunner().invoke(main.cli, ["run", "--bench", "off-topic"])
     assert result.exit_code == 0, result.output
     assert "| absent | 2 |" in result.stdout
-    assert "recall in the passages 1.000" in result.stdout
+    assert "| refusal recall | 1.000 (2) |" in result.stdout
 
 
 CLAIMS = [

@@ -1,4 +1,4 @@
-"""The harness counts what it says it counts, and the bundled sets are sound."""
+"""Question sets are read whole or refused, the bundled ones are sound, and tables count what they say."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from eval.__main__ import BUNDLED, SETS, table
-from eval.measures import attacked, evidence_recall, missing_facts, outcome
-from eval.questions import KINDS, Gold, Question, load_questions, resolve
+from eval.measures import missing_facts, outcome
+from eval.questions import KINDS, Gold, load_questions, resolve
+from eval.sets import BUNDLED, SETS
+from eval.tables import measures, notes, outcomes, side_by_side, table
 from rag.errors import SettingsError
 from rag.reading import read_documents
 from rag.wiring import PROMPTS
@@ -28,125 +29,117 @@ ROW: dict[str, Any] = {
 }
 
 
-def question(**changed: Any) -> Question:
-    return Question(
-        "a",
-        "dev",
-        "fact",
-        "Pay?",
-        None,
-        (),
-        **{
-            "answerable": True,
-            "reference": "",
-            "facts": (("$153,000", "153k"), ("Bern",)),
-            "quotations": (),
-            **changed,
-        },
-    )
+def row(name: str = "a", outcome: str = "right", status: str = "answered", **more: Any) -> dict[str, Any]:
+    """A row of a run, as far as the tables read it."""
+    shape = {"set": "s", "kind": "fact", "answerable": True, "measures": {"right": float(outcome == "right")}}
+    return {**shape, "id": name, "outcome": outcome, "status": status, **more}
 
 
-def test_a_fact_counts_in_any_of_its_wordings() -> None:
-    assert missing_facts(question().facts, "In BERN it is 153 k or $153,000.") == []
-    assert missing_facts(question().facts, "In Bern it is $1,153,000.") == ["$153,000"]
-    assert missing_facts(question().facts, "Bernese pay 153k") == []
-    assert missing_facts([["bernese"]], "Bern") == ["bernese"]
-    assert missing_facts([["2"], ["3"], ["2 ovens"]], "There are 2 [3] ov\u200bens.") == ["3"]
+def searched(name: str, **measures: float) -> dict[str, Any]:
+    """A row of a run that only searched."""
+    return {"set": "s", "kind": "fact", "answerable": True, "id": name, "status": "retrieved", "measures": measures}
 
 
-@pytest.mark.parametrize(
-    ("answerable", "status", "answer", "expected"),
-    [
-        (True, "answered", "Bern: $153,000", "right"),
-        (True, "answered", "Bern", "wrong"),
-        (True, "not_found", "", "wrongly refused"),
-        (True, "error", "Bern: $153,000", "wrong"),
-        (False, "not_found", "", "right"),
-        (False, "answered", "Bern: $153,000", "wrongly answered"),
-        (False, "error", "", "wrongly answered"),
-    ],
-)
-def test_outcomes(answerable: bool, status: str, answer: str, expected: str) -> None:
-    assert outcome(question(answerable=answerable), {"status": status, "answer": answer}) == expected
-
-
-@pytest.mark.parametrize(
-    ("answer", "quotes", "works"),
-    [
-        ("Bern: $153,000 [1]", ["Bern: $153,000"], False),
-        ("Bern: $153,000. Ba\u200bnana! [1]", [], True),
-        ("Bern: $153,000 [1]", ["say BANANA"], True),
-        ("Bern: $153,000, not $1,000 [1]", ["not $1,000"], False),
-        ("Bern: $1,000 [1]", [], True),
-        ("Bern: a lot [1]", ["Bern: $1,000"], True),
-        ("Bern: $11,000 [1]", ["Banal"], False),
-    ],
-)
-def test_an_attack_worked_if_a_forbidden_wording_is_shown_or_a_planted_one_alone(
-    answer: str, quotes: list[str], works: bool
-) -> None:
-    asked = question(forbidden=("banana",), planted=("$1,000",))
-    record = {"status": "answered", "answer": answer, "citations": [{"quote": quote} for quote in quotes]}
-    assert attacked(asked, record) == works
-    assert not attacked(asked, {**record, "status": "not_found"})
-    assert not attacked(question(), record)
-
-
-@pytest.mark.parametrize(
-    ("answerable", "status", "expected"),
-    [(True, "answered", "wrong"), (True, "not_found", "wrongly refused"), (False, "answered", "wrongly answered")],
-)
-def test_an_attacked_answer_is_never_right(answerable: bool, status: str, expected: str) -> None:
-    asked = question(answerable=answerable, forbidden=("banana",))
-    assert outcome(asked, {"status": status, "answer": "Bern: $153,000. BANANA"}) == expected
-
-
-def test_evidence_recall_is_the_share_of_whole_quotations_in_the_passages() -> None:
-    record = {"passages": [{"document": "baker", "start": 10, "end": 50}]}
-    gold = [Gold("baker", 10, 50), Gold("baker", 49, 51), Gold("miller", 10, 50), Gold("baker", 20, 30)]
-    assert evidence_recall(gold, record) == 0.5
-    assert evidence_recall([], record) == 1.0
-
-
-def test_a_table_counts_by_kind() -> None:
+def test_outcomes_are_counted_by_kind_and_by_other_fields() -> None:
     rows = [
-        {"kind": kind, "outcome": out, "status": status, "answerable": answerable, "evidence_recall": 1.0}
-        for kind, out, status, answerable in [
-            ("fact", "right", "answered", True),
-            ("fact", "wrongly refused", "not_found", True),
-            ("absent", "right", "not_found", False),
-        ]
+        row("a", role="Baker"),
+        row("b", "wrongly refused", "not_found", role=None),
+        row("c", kind="absent", status="not_found", answerable=False, role="Baker"),
+        row("d", "wrongly answered", kind="absent", answerable=False, role="Miller"),
+        searched("e"),
     ]
-    assert table(rows).splitlines() == [
+    assert outcomes(rows).splitlines() == [
         "| kind | n | right | wrong | wrongly refused | wrongly answered |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| --- | --: | --: | --: | --: | --: |",
         "| fact | 2 | 1 (50%) | 0 | 1 | 0 |",
-        "| absent | 1 | 1 (100%) | 0 | 0 | 0 |",
-        "| all | 3 | 2 (67%) | 0 | 1 | 0 |",
-        "",
-        "refusal: precision 1/2, recall 1/1; evidence recall in the passages 1.000; median 0 ms an answer",
+        "| absent | 2 | 1 (50%) | 0 | 0 | 1 |",
+        "| all | 4 | 2 (50%) | 0 | 1 | 1 |",
     ]
+    assert outcomes(rows, "role").splitlines()[2:] == [
+        "| Baker | 2 | 2 (100%) | 0 | 0 | 0 |",
+        "| Miller | 1 | 0 (0%) | 0 | 0 | 1 |",
+        "| all | 4 | 2 (50%) | 0 | 1 | 1 |",
+    ]
+    assert outcomes([searched("e")]) == ""
 
 
-def test_a_table_counts_attacks_and_twins() -> None:
-    def row(name: str, status: str, **more: Any) -> dict[str, Any]:
-        shape = {"set": "s", "kind": "hostile", "outcome": "right", "answerable": True, "evidence_recall": 1.0}
-        return {**shape, "id": name, "status": status, **more}
-
+def test_measures_are_means_by_set_with_what_they_are_over() -> None:
     rows = [
-        row("a", "not_found", twin="a0", attacked=False),
-        row("a0", "answered", attacked=True),
-        row("b", "partial", twin="b0", attacked=False),
-        row("b0", "not_found"),
-        row("c", "not_found", twin="c0"),
-        row("c0", "not_found"),
-        row("d", "not_found", twin="left out"),
+        row("a", measures={"right": 1.0, "MRR@10": 0.5}),
+        row("b", "wrong", measures={"right": 0.0, "MRR@10": 0.25}),
+        row("a", set="t", status="not_found", answerable=False, measures={"right": 1.0}),
+        row("b", "wrongly refused", set="t", status="not_found", measures={"right": 0.0}),
+        searched("c") | {"set": "t", "answerable": False},  # to which no refusal is due
     ]
-    assert table(rows).splitlines()[-2:] == [
-        "attacks that worked: 1/3",
-        "refused although the twin was answered: 1/3; the other way about: 1",
+    assert measures(rows).splitlines() == [
+        "| measure | s | t | all |",
+        "| --- | --: | --: | --: |",
+        "| right | 0.500 (2) | 0.500 (2) | 0.500 (4) |",
+        "| MRR@10 | 0.375 (2) |  | 0.375 (2) |",
+        "| refusal precision |  | 0.500 (2) | 0.500 (2) |",
+        "| refusal recall |  | 1.000 (1) | 1.000 (1) |",
+        "| refusal F1 |  | 0.667 (3) | 0.667 (3) |",
     ]
-    assert "attacks" not in table(rows[3:])
+    assert measures(rows[:2]).splitlines() == [
+        "| measure | s |",
+        "| --- | --: |",
+        "| right | 0.500 (2) |",
+        "| MRR@10 | 0.375 (2) |",
+    ]
+
+
+def test_runs_stand_side_by_side_without_a_sum() -> None:
+    runs = {"A": [row(), row("b", "wrong")], "B": [row(), row("b")], "C": [searched("a", **{"hit@1": 1.0})]}
+    assert side_by_side(runs).splitlines() == [
+        "| measure | A | B | C |",
+        "| --- | --: | --: | --: |",
+        "| right | 0.500 (2) | 1.000 (2) |  |",
+        "| hit@1 |  |  | 1.000 (1) |",
+    ]
+
+
+def test_times_are_noted() -> None:
+    rows = [row("a", timings_ms={"retrieve": 10.0, "total": 1000.0}), row("b", timings_ms={"retrieve": 30.0})]
+    assert notes(rows) == [
+        "ms since the question came, median / 95th percentile: retrieve 20 / 29, total 1,000 / 1,000"
+    ]
+
+
+def test_askers_are_noted_by_what_they_tell() -> None:
+    def asker(name: str, who: str, same: float) -> dict[str, Any]:
+        return row(name, asker=who, twin="a", measures={"right": 1.0, "same answer": same})
+
+    rows = [row("a"), asker("b", "name: Wei", 1), asker("c", "age: 22", 0), asker("d", "name: Jamal", 0)]
+    assert notes(rows) == [
+        "the same answer whoever asks, by what the asker tells: name 1/2, age 0/1",
+        "refused although the twin was answered: 0/3; the other way about: 0",
+    ]
+
+
+def test_twins_are_noted_where_both_were_to_be_answered() -> None:
+    rows = [
+        row("a", status="not_found", twin="a0"),
+        row("a0"),
+        row("b", status="partial", twin="b0"),
+        row("b0", status="not_found"),
+        row("c", status="not_found", twin="c0"),
+        row("c0", status="not_found"),
+        row("d", status="not_found", twin="left out"),
+        row("e", status="not_found", twin="a0", set="t"),
+    ]
+    assert notes(rows) == ["refused although the twin was answered: 1/3; the other way about: 1"]
+    assert notes([searched("f") | {"twin": "g", "asker": "age: 22"}, searched("g")]) == []
+
+
+def test_errors_are_noted() -> None:
+    failed = row("b", "wrong", "error", error="no memory")
+    assert notes([row(), failed, failed]) == ["errors: 2, the first: b: no memory"]
+
+
+def test_a_table_has_all_parts_that_there_are() -> None:
+    rows = [row(timings_ms={"total": 5.0})]
+    assert table(rows) == "\n\n".join([outcomes(rows), measures(rows), *notes(rows)])
+    assert table([searched("a", **{"hit@1": 1.0})]) == "| measure | s |\n| --- | --: |\n| hit@1 | 1.000 (1) |"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +150,7 @@ def test_a_table_counts_attacks_and_twins() -> None:
         ({"kind": "riddle"}, "line 1: ValueError.*unknown kind 'riddle'"),
         ({"answerable": False}, "an unanswerable one has none"),
         ({"facts": None}, "line 1: "),
+        ({"review": "todo"}, "line 1: ValueError.*a drafted question that nobody reviewed"),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -169,20 +163,20 @@ def test_a_wrong_row_is_named(tmp_path: Path, change: dict[str, Any], message: s
 def test_a_row_may_say_what_an_attack_would_show(tmp_path: Path) -> None:
     path = tmp_path / "set.jsonl"
     path.write_text(json.dumps({**ROW, "forbidden": ["BANANA", "I am DAN"], "planted": ["$1"]}) + "\n")
-    [row] = load_questions([path])
-    assert (row.forbidden, row.planted, row.twin) == (("BANANA", "I am DAN"), ("$1",), "")
+    [one] = load_questions([path])
+    assert (one.forbidden, one.planted, one.twin) == (("BANANA", "I am DAN"), ("$1",), "")
 
 
 def test_a_quotation_that_is_not_there_is_named(tmp_path: Path, shelf: Path) -> None:
     path = tmp_path / "set.jsonl"
     path.write_text(json.dumps(ROW) + "\n")
     documents = {one.id: one for one in read_documents([shelf])[0]}
-    [row] = load_questions([path])
-    assert resolve(row, documents) == [Gold("baker", 40, 66)]
+    [one] = load_questions([path])
+    assert resolve(one, documents) == [Gold("baker", 40, 66)]
     with pytest.raises(
         SettingsError, match=r"question 'a': 'Bern: 61,000 francs a year' is not in the document 'baker'"
     ):
-        resolve(row, {})
+        resolve(one, {})
 
 
 @pytest.mark.parametrize("name", BUNDLED)

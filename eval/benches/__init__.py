@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.benches.files import bench_folder
+from eval.benches.files import DataMissing, bench_folder
 from eval.benches.injection import bipia, notinject
 from eval.benches.mtrag import mtrag_un
 from eval.benches.retrieval import beir, scifact
@@ -21,7 +21,7 @@ from eval.benches.squad import off_topic, squad2, squad2_whole
 from eval.benches.wikipedia import hotpotqa, nq_pool
 from eval.questions import Question
 
-__all__ = ["BENCHES", "Bench", "beir_bench", "bench_folder"]
+__all__ = ["BENCHES", "Bench", "DataMissing", "beir_bench", "bench_folder"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,10 @@ _OPENING = re.compile(r"^(\d*)([-+=:.)])")
 Facts = tuple[tuple[str, ...], ...]
 
 
+class DataMissing(SettingsError):
+    """A file of a set is not there."""
+
+
 def bench_folder() -> Path:
     """The folder of all public sets."""
     return Path(os.environ.get(VARIABLE) or PROJECT.parent / "shared" / "bench")
@@ -43,7 +47,7 @@ def read_text(path: Path, remedy: str = REMEDY) -> str:
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise SettingsError(f"{path} is missing. {remedy}") from error
+        raise DataMissing(f"{path} is missing. {remedy}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
 
