@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
 
-.PHONY: chat test test-fast lint format lock clean
+.PHONY: chat test test-fast eval-gate lint format lock clean
 
 chat: $(VENV)/.installed
 	@$(RUN) -m rag models pull all-MiniLM-L6-v2 >/dev/null
@@ -18,6 +18,13 @@ test: lint
 
 test-fast: lint
 	$(RUN) -m pytest -m "not models and not browser"
+
+# Asks a part of the development questions and fails if the answers became worse than those of the kept run.
+eval-gate: $(VENV)/.tested
+	$(RUN) -m rag models pull all-MiniLM-L6-v2
+	rm -rf var/eval/gate
+	$(RUN) -m eval run --split dev --limit 30 -o var/eval/gate
+	$(RUN) -m eval compare --part eval/results/extractive-dev.jsonl var/eval/gate
 
 lint: $(VENV)/.tested
 	$(RUN) -m ruff check .
