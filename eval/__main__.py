@@ -261,19 +261,12 @@ def _asked(
     rows: list[dict[str, Any]] = []
     for one in sets:
         engine = opened(one.documents, one.home, settings)
+        engine.embedder.embed_queries(["-"])  # so that loading it is not counted as the first question's time
         if current is None:
-            about = fingerprint(engine, settings, retrieval_only=retrieval_only) | {
-                "sets": [each.name for each in sets]
-            }
-            current = start(folder, about)
-        bar = tqdm(
-            ask(current, one, engine, retrieval_only=retrieval_only),
-            total=len(one.questions),
-            desc=one.name,
-            unit="question",
-            file=sys.stderr,
-        )
-        rows += bar
+            about = fingerprint(engine, settings, retrieval_only=retrieval_only)
+            current = start(folder, about | {"sets": [each.name for each in sets]})
+        answers = ask(current, one, engine, retrieval_only=retrieval_only)
+        rows += tqdm(answers, total=len(one.questions), desc=one.name, unit="question", file=sys.stderr)
     return rows
 
 

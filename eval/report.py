@@ -26,6 +26,8 @@ ORDER = (*OUTCOMES[1:], OUTCOMES[0], SEARCHED)
 """In which order outcomes are listed: what went wrong comes first."""
 MOST_PROMPTS = 4
 """More hashes of prompts than this are counted, not listed: a prompt holds its question."""
+SLICED = ("kind", "role")
+"""By which fields all measures are told again."""
 _MARKER = re.compile(r"\[(\d+)\]")
 
 
@@ -68,6 +70,7 @@ def report(rows: Sequence[Row], run: Mapping[str, Any], before: Sequence[Row] | 
         headlines=_headlines(rows),
         total=latency(rows).get("total"),
         measures=_measures(rows, sets),
+        slices=[(field, _measures(rows, by(rows, field))) for field in SLICED if len(by(rows, field)) > 1],
         plots=plots_of(rows),
         compared=before is not None,
         turned=_turned(before or (), rows),
@@ -136,9 +139,9 @@ def _headlines(rows: Sequence[Row]) -> list[Headline]:
     return [Headline(label, part, whole, *wilson(part, whole)) for label, part, whole in counts if whole]
 
 
-def _measures(rows: Sequence[Row], sets: Mapping[str, Sequence[Row]]) -> Table:
-    """Means with their n over all rows and, if there are several sets, by set; below them what refusals are worth."""
-    groups = [("All", rows), *(sets.items() if len(sets) > 1 else ())]
+def _measures(rows: Sequence[Row], slices: Mapping[str, Sequence[Row]]) -> Table:
+    """Means with their n over all rows and, if there are several, by slice; below them what refusals are worth."""
+    groups = [("All", rows), *(slices.items() if len(slices) > 1 else ())]
     found = [(means(group), refusal(group)) for _, group in groups]
     lines: list[tuple[str, ...]] = []
     for name in means(rows):

@@ -465,3 +465,17 @@ def test_questions_are_filtered_and_reached_in_a_browser(tmp_path: Path) -> None
         browser.close()
     assert said == []
     assert asked == [file.as_uri()]
+
+
+def test_every_measure_is_told_by_kind_and_by_role() -> None:
+    rows = [
+        row(1, kind="fact", role="Baker"),
+        row(2, "wrong", kind="list", role="Baker"),
+        row(3, kind="list", role=None),
+    ]
+    page = report(rows, RUN)
+    lines = lines_of(page)
+    assert ("Measure", "All", "fact", "list") in lines
+    assert ("right", "0.667 (3)", "1.000 (1)", "0.500 (2)") in lines
+    assert "The same by kind" in page
+    assert "The same by role" not in page  # one role alone is no slice
