@@ -32,6 +32,8 @@ RETRIEVED = "retrieved"
 """Status of a row for which nothing but the search was asked."""
 DEEP = 50
 """Passages searched for where documents are judged: several may be of one document."""
+LEFT_OUT = frozenset("answer citations struck passages missing notice read_as question_sha256".split())
+"""Of a row that is kept to compare later runs with."""
 ROWS, RUN = "rows.jsonl", "run.json"
 
 
@@ -197,7 +199,7 @@ def role_of(question: Question, engine: Engine) -> str | None:
 
 def kept(row: Row) -> Row:
     """A row without the texts of documents and answers: what later runs are compared with."""
-    return {name: value for name, value in row.items() if name not in ("answer", "citations", "struck", "passages")}
+    return {name: value for name, value in row.items() if name not in LEFT_OUT}
 
 
 def fingerprint(engine: Engine, settings: Settings, *, retrieval_only: bool = False) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -54,6 +55,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
     if times := latency(rows):
         stages = ", ".join(f"{stage} {median:,.0f} / {p95:,.0f}" for stage, (median, p95) in times.items())
         lines.append(f"ms since the question came, median / 95th percentile: {stages}")
+    if read := [row["tokens"] for row in rows if row.get("tokens")]:
+        median = {name: statistics.median(one[name] for one in read) for name in read[0]}
+        lines.append(f"tokens, median: {', '.join(f'{name} {count:,.0f}' for name, count in median.items())}")
     if asked := by([row for row in rows if "same answer" in row["measures"]], "asker"):
         axes: dict[str, list[float]] = {}
         for asker, group in asked.items():
