@@ -23,6 +23,7 @@ from eval.sets import QuestionSet
 from eval.verdict import load_run
 from rag.answering import Engine
 from rag.errors import RolewiseError, SettingsError
+from rag.progress import Bars
 from rag.record import answer_record, error_record, passage_record
 from rag.settings import Settings
 from rag.wiring import PROJECT, PROMPTS, build_index, open_engine
@@ -110,7 +111,7 @@ def as_line(row: Row) -> str:
 def opened(documents: Path, home: Path, settings: Settings) -> Engine:
     """An engine over `documents`, whose index is built in `home` unless it is there already."""
     settings = settings.model_copy(update={"home": home})
-    build_index(settings, [documents])
+    build_index(settings, [documents], progress=Bars())
     return open_engine(settings)
 
 

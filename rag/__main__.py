@@ -17,6 +17,7 @@ import click
 
 from rag import __version__
 from rag.errors import RolewiseError
+from rag.progress import Bars
 
 if TYPE_CHECKING:
     from rag.answering import Engine
@@ -62,7 +63,7 @@ def build(context: click.Context, paths: tuple[Path, ...]) -> None:
     """Index the documents under PATHS [default: index/sources]."""
     from rag.wiring import build_index
 
-    report, skipped = build_index(settings_of(context), paths, progress=_Bars())
+    report, skipped = build_index(settings_of(context), paths, progress=Bars())
     click.echo(f"version    {report.version}{' (was there already)' if report.was_there else ''}")
     for name in ("documents", "sections", "passages", "tokens"):
         click.echo(f"{name:<10} {getattr(report, name):,}")
@@ -379,24 +380,6 @@ def _below(answer: Answer) -> str:
     lines += ["", click.style(f"{who}, index {answer.index.version}, {total:.1f} s", dim=True)]
     lines += [note for note in (f"Read as: {answer.read_as}" if answer.read_as else "", answer.notice) if note]
     return "\n".join(lines)
-
-
-class _Bars:
-    """Draws a progress bar for each stage that reports."""
-
-    def __init__(self) -> None:
-        self._stage = ""
-        self._bar: Any = None
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        if stage != self._stage:
-            self._stage = stage
-            self._bar = tqdm(total=total, desc=stage, file=sys.stderr, unit="")
-        self._bar.update(done - self._bar.n)
-        if done == total:
-            self._bar.close()
 
 
 def _bytes(size: int) -> str:

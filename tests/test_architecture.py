@@ -11,7 +11,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 LAYERS = [
-    "types errors protocols settings",
+    "types errors protocols settings progress",
     "words chunking figures roles following introductions orders spelling fusion prompts questions choosing packing citations record",
     "reading tokens embedding vectors lexical extractive llama hosted models logistic languages",
     "versions indexing retrieval evidence comparing verification answerability calibration answering",
