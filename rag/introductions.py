@@ -30,10 +30,12 @@ _INTRODUCTION = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _POINTS_BACK = re.compile(
-    r"\b(?:there|(?:people|someone|somebody|women|men) like (?:me|us)|(?:at|in|of|for) my (?:own )?"
-    r"(?:age|gender|sex|country|city|region|home|origin|nationality))\b",
+    r"(?<!\bis )(?<!\bare )(?<!\bwas )(?<!\bwere )\bthere\b(?! (?:is|are|was|were|be|will|has|have)\b)"
+    r"|\b(?:people|someone|somebody|women|men) like (?:me|us)\b"
+    r"|\b(?:at|in|of|for) my (?:own )?(?:age|gender|sex|country|city|region|home|origin|nationality)\b",
     re.IGNORECASE,
 )
+"""A place where one comes from is "there"; "is there" and "there are" point to nothing."""
 
 
 def without_introduction(question: str, roles: Roles) -> str:

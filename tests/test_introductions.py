@@ -34,6 +34,11 @@ def test_name_gender_origin_and_age_are_dropped(told: str) -> None:
     assert without_introduction(f"{told} {ASKED}", ROLES) == ASKED
 
 
+def test_there_points_back_only_where_it_is_a_place() -> None:
+    for asked in ("Is there rye bread?", "what bread there is?", "Which ovens are there?"):
+        assert without_introduction(f"I come from Peru. {asked}", ROLES) == asked
+
+
 @pytest.mark.parametrize(
     "question",
     [
