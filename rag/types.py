@@ -88,8 +88,8 @@ class Evidence:
     """A sentence chosen for a question, with the passage it stands in. Higher scores are nearer.
 
     It is said although better evidence is there if it is `is_of_list`, of a list that was asked for whole,
-    `is_complement`, speaking of a word of the question that the better evidence leaves out, or `is_rival`, giving
-    another figure for what the better evidence gives one for.
+    `is_complement`, speaking of a word of the question that the better evidence leaves out or for another document, or
+    `is_rival`, giving another figure for what the better evidence gives one for.
     """
 
     passage: Passage
