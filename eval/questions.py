@@ -59,7 +59,7 @@ class Question:
     asker: str = ""
     """Who says they ask, where that was added to the question of its twin."""
     relevant: tuple[tuple[str, int], ...] = ()
-    """(document or passage id as the index names it, grade above 0): qrels. Such a question may have no facts and is
+    """(document as the index names it, grade above 0): qrels. Such a question may have no facts and is
     then only measured by retrieval."""
 
 
@@ -68,7 +68,7 @@ def load_questions(paths: Iterable[Path], split: str | None = None) -> list[Ques
     questions: list[Question] = []
     seen: set[str] = set()
     for path in paths:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
             if not line.strip():
                 continue
             try:

@@ -18,7 +18,8 @@ from typing import Any
 from eval.measures import OUTCOMES
 from eval.page import counted, distinct, duration, model, plain, spaced, template
 from eval.plots import Table, plots_of
-from eval.summary import Row, by, latency, means, outcome_counts, refusal, wilson
+from eval.summary import Row, by, latency, means, outcome_counts, refusal
+from rag.logistic import wilson
 
 SEARCHED = "only searched"
 """What stands in the place of an outcome where no answer was asked for."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from eval.questions import KINDS
 
@@ -170,11 +169,3 @@ def risk_coverage(rows: Sequence[Row]) -> tuple[list[float], list[float], float]
         risks.append(faults / taken)
         area += faults / taken * len(together) / len(given)
     return coverages, risks, area if given else math.nan
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a share (Wilson, J. of the American Statistical Assoc. 22, 1927); 0 to 1 of none."""
-    if not n:
-        return 0.0, 1.0
-    interval = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rag.answerability import JUDGED, REFUSED, Fit, Weighing
 from rag.answering import EXTRACTIVE, Engine
 from rag.errors import SettingsError
-from rag.logistic import FOLDS, fit, interval
+from rag.logistic import FOLDS, fit, wilson
 from rag.types import Message, Weighed
 from rag.versions import IndexVersion
 
@@ -47,12 +47,12 @@ class Refusals:
     @property
     def precision(self) -> tuple[float, float]:
         """The ends of its 95 % interval."""
-        return interval(self.right, self.made)
+        return wilson(self.right, self.made)
 
     @property
     def recall(self) -> tuple[float, float]:
         """The ends of its 95 % interval."""
-        return interval(self.right, self.due)
+        return wilson(self.right, self.due)
 
     def __str__(self) -> str:
         (low, high), (least, most) = self.precision, self.recall
@@ -79,7 +79,7 @@ def bundled_questions(version: IndexVersion) -> Path:
 def read_labelled(path: Path, split: str | None = None) -> list[Labelled]:
     """The labelled questions of a JSONL file. Raises SettingsError that names the file, the line and the fault."""
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         try:

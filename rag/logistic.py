@@ -41,7 +41,7 @@ def fit(rows: Sequence[Mapping[str, float]], labels: Sequence[bool]) -> Fitted:
     return Fitted(intercept, dict(zip(names, map(float, weights), strict=True)), tuple(map(float, held_out)))
 
 
-def interval(successes: int, trials: int) -> tuple[float, float]:
+def wilson(successes: int, trials: int) -> tuple[float, float]:
     """The 95 % interval of a proportion (Wilson 1927); (0, 1) where nothing was tried."""
     from scipy.stats import binomtest
 

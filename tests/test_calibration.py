@@ -14,7 +14,7 @@ from rag.answering import Engine
 from rag.calibration import Example, Labelled, Refusals, calibrated, examples, read_labelled
 from rag.errors import IndexDamaged, SettingsError
 from rag.evidence import Findings
-from rag.logistic import fit, interval
+from rag.logistic import fit, wilson
 from rag.questions import QuestionWord
 from rag.roles import Roles
 from rag.types import Evidence, Passage, Sentence
@@ -84,8 +84,8 @@ def test_a_regression_separates_what_can_be_separated() -> None:
 
 def test_an_interval_by_hand() -> None:
     # Wilson, 8 of 10: (8 + 1.92 ± 1.96 √(8·2/10 + 0.96)) / (10 + 3.84)
-    assert interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert interval(0, 0) == (0.0, 1.0)
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_refusals_are_counted_on_questions_that_were_held_out() -> None:

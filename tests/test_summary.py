@@ -15,8 +15,8 @@ from eval.summary import (
     refusal,
     reliability,
     risk_coverage,
-    wilson,
 )
+from rag.logistic import wilson
 
 
 def row(outcome: str = "right", status: str = "answered", answerable: bool = True, **more: Any) -> dict[str, Any]:
