@@ -79,7 +79,7 @@ def build(context: click.Context, paths: tuple[Path, ...]) -> None:
 @click.pass_context
 def register(context: click.Context, folder: Path | None) -> None:
     """Write FOLDER's sources.toml anew: which documents it holds, and their bytes."""
-    from rag.reading import register_sources
+    from rag.sources import register_sources
     from rag.wiring import sources_of
 
     click.echo(register_sources(folder or sources_of(settings_of(context))))

@@ -324,7 +324,8 @@ class _Draft:
         for citation in self.citations:
             if (citation.passage.document, citation.start, citation.end) == (evidence.passage.document, start, end):
                 return citation.marker
-        self.citations.append(Citation(len(self.citations) + 1, evidence.passage, evidence.quote, start, end))
+        place = self.engine.version.documents[evidence.passage.document].place(start, end)
+        self.citations.append(Citation(len(self.citations) + 1, evidence.passage, evidence.quote, start, end, place))
         return len(self.citations)
 
     def not_found(self, missing: Sequence[str] = ()) -> Answer:

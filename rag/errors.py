@@ -3,6 +3,7 @@
 RolewiseError
 ├── SettingsError      a setting, a row or an argument is wrong
 ├── SourceError        a document cannot be read
+│   └── Unreadable     a file's bytes; the message says why, whoever catches it knows which file
 ├── VersionError       an index version is missing, damaged or does not match the settings
 │   ├── IndexMissing
 │   ├── IndexMismatch
@@ -22,6 +23,10 @@ class SettingsError(RolewiseError):
 
 
 class SourceError(RolewiseError):
+    pass
+
+
+class Unreadable(SourceError):
     pass
 
 

@@ -44,6 +44,7 @@ def passage_record(scored: ScoredPassage) -> dict[str, Any]:
         "text": passage.text,
         "start": passage.start,
         "end": passage.end,
+        "place": passage.place,
         "score": scored.score,
         "ranks": dict(scored.ranks),
         "scores": dict(scored.scores),
@@ -76,4 +77,5 @@ def _citation(citation: Citation) -> dict[str, Any]:
         "quote": citation.quote,
         "start": citation.start,
         "end": citation.end,
+        "place": citation.place,
     }

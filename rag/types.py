@@ -7,6 +7,7 @@ number is part of one.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,6 +25,14 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """From `start` to the next mark the text of a document stands on this page, slide or row of its file."""
+
+    start: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A text that was read. `aliases` are other names of its role; `sha256` is that of the file's bytes."""
 
@@ -35,6 +44,15 @@ class Document:
     source: str
     sha256: str
     aliases: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
+
+    def place(self, start: int, end: int) -> str:
+        """Where in its file a stretch stands: "page 3", "page 3 to page 4"; empty where the format has no places."""
+        first, last = (
+            bisect.bisect_right(self.marks, offset, key=lambda mark: mark.start) for offset in (start, end - 1)
+        )
+        labels = [self.marks[number - 1].label for number in dict.fromkeys((first, last)) if number]
+        return " to ".join(labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,8 @@ class Passage:
     start: int
     end: int
     text: str
+    place: str = ""
+    """Page, slide or row of the file, where its format has any."""
 
     @property
     def id(self) -> str:
@@ -113,6 +133,7 @@ class Citation:
     quote: str
     start: int
     end: int
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ from rag.chunking import sentences_of
 from rag.errors import IndexDamaged, IndexMismatch, IndexMissing
 from rag.protocols import LexicalIndex, Rows, VectorIndex
 from rag.roles import Roles
-from rag.types import Document, IndexInfo, Passage, Section, Sentence
+from rag.types import Document, IndexInfo, Mark, Passage, Section, Sentence
 
-FORMAT = 1
+FORMAT = 2
 CURRENT = "CURRENT"
 BUILD_COMMAND = "python -m rag index build"
 
@@ -181,6 +181,7 @@ def read_texts(folder: Path, version: str | None = None) -> list[Document]:
                     **row,
                     "sections": tuple(Section(tuple(one["path"]), one["start"], one["end"]) for one in row["sections"]),
                     "aliases": tuple(row["aliases"]),
+                    "marks": tuple(Mark(**one) for one in row["marks"]),
                 }
             )
             for row in _read_jsonl(path)
@@ -216,7 +217,8 @@ def prune(folder: Path, keep: int) -> list[str]:
 
 def _passage(document: Document, section: int, start: int, end: int) -> Passage:
     path = document.sections[section].path
-    return Passage(document.id, document.title, document.role, path, start, end, document.text[start:end])
+    text, place = document.text[start:end], document.place(start, end)
+    return Passage(document.id, document.title, document.role, path, start, end, text, place)
 
 
 def sha256_of(path: Path) -> str:

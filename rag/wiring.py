@@ -19,9 +19,9 @@ from rag.languages import language_of
 from rag.lexical import K1, TOKENIZER, B, Bm25Index
 from rag.prompts import load_prompts
 from rag.protocols import Embedder, Generator
-from rag.reading import Skipped, read_documents
 from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
+from rag.sources import Skipped, read_documents
 from rag.tokens import TiktokenTokenizer
 from rag.vectors import FACTORY, FaissIndex
 from rag.versions import IndexVersion, Store, open_version

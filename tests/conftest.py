@@ -24,8 +24,8 @@ from rag.languages import language_of
 from rag.models import pull
 from rag.prompts import load_prompts
 from rag.protocols import Generator, TokenVectors, Vectors
-from rag.reading import read_documents
 from rag.retrieval import HybridRetriever
+from rag.sources import read_documents
 from rag.tokens import TiktokenTokenizer
 from rag.versions import IndexVersion, open_version
 from rag.wiring import PROMPTS, make_store

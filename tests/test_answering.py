@@ -84,6 +84,7 @@ def test_the_record_has_every_field(shelf: Path, engine_over: Callable[..., Engi
             "quote": "Basel: 64,500 francs a year",
             "start": 69,
             "end": 96,
+            "place": "",
         }
     ]
     assert record["generator"] == {"name": "extractive", "model": "extractive", "sha256": None}

@@ -30,9 +30,10 @@ from eval.sets import spaced
 from rag import wiring
 from rag.errors import SettingsError
 from rag.protocols import Embedder
-from rag.reading import find_files, read_document, read_documents, read_markdown
+from rag.readers import markdown
 from rag.roles import Roles
 from rag.settings import Settings
+from rag.sources import find_files, read_document, read_documents
 from rag.types import Document, Message
 from tests.conftest import HashingEmbedder
 
@@ -533,7 +534,7 @@ def test_the_number_of_a_paragraph_is_not_read_into_a_question() -> None:
 
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1).filter(str.strip))
 def test_plain_text_is_read_back_word_for_word(text: str) -> None:
-    assert read_markdown(escaped(text)).text.split() == text.split()
+    assert markdown.read(escaped(text).encode()).text.split() == text.split()
 
 
 @pytest.mark.parametrize("name", BENCHES)

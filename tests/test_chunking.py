@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.chunking import embedded_text, sentence_spans, sentences_of, split
-from rag.reading import read_markdown
+from rag.readers import markdown
 from rag.types import Document, Section
 
 
@@ -93,7 +93,7 @@ blocks = st.lists(
 
 @given(blocks, st.integers(8, 40))
 def test_passages_are_spans_within_one_section_and_within_the_limit(source: str, budget: int) -> None:
-    parsed = read_markdown("x\n\n" + source)
+    parsed = markdown.read(("x\n\n" + source).encode())
     one = document(parsed.text, *parsed.sections)
     report = split(one, count=count, limit=60, budget=budget)
     for passage in report.passages:
@@ -110,7 +110,7 @@ def test_passages_are_spans_within_one_section_and_within_the_limit(source: str,
 
 @given(blocks)
 def test_no_sentence_is_cut_by_a_passage(source: str) -> None:
-    parsed = read_markdown("x\n\n" + source)
+    parsed = markdown.read(("x\n\n" + source).encode())
     one = document(parsed.text, *parsed.sections)
     passages = split(one, count=count, limit=60, budget=15).passages
     for section in one.sections:

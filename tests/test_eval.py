@@ -14,7 +14,7 @@ from eval.questions import KINDS, Gold, load_questions, resolve
 from eval.sets import BUNDLED, SETS
 from eval.tables import measures, notes, outcomes, side_by_side, table
 from rag.errors import SettingsError
-from rag.reading import read_documents
+from rag.sources import read_documents
 from rag.wiring import PROMPTS
 from rag.words import words
 

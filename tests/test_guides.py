@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rag.figures import figures
-from rag.reading import read_document, read_documents, register_sources
+from rag.sources import read_document, read_documents, register_sources
 from rag.types import Document
 from rag.words import stems, words
 

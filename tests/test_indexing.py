@@ -10,7 +10,7 @@ import pytest
 
 from rag.errors import IndexDamaged, IndexMismatch, IndexMissing, SourceError
 from rag.indexing import BuildReport, build
-from rag.reading import read_documents
+from rag.sources import read_documents
 from rag.tokens import TiktokenTokenizer
 from rag.versions import IndexVersion, current, faults, open_version, prune, read_texts, switch, versions
 from rag.wiring import make_store

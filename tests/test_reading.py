@@ -11,13 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.errors import SourceError
-from rag.reading import Parsed, clean, read_documents, read_markdown, read_text, register_sources
+from rag.parsed import Parsed, clean
+from rag.readers import markdown, plain
+from rag.sources import read_documents, register_sources
 
 Write = Callable[[str, str], Path]
 
 
 def sections(parsed: Parsed) -> list[tuple[tuple[str, ...], str]]:
     return [(section.path, parsed.text[section.start : section.end]) for section in parsed.sections]
+
+
+def read_markdown(source: str) -> Parsed:
+    return markdown.read(source.encode())
+
+
+def read_text(source: str) -> Parsed:
+    return plain.read(source.encode())
 
 
 def test_markdown_loses_its_markup_and_keeps_its_words() -> None:
@@ -88,7 +98,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason(write: Write, tmp_path: P
     write("docs/copy.md", "Bread is baked.")
     write("docs/.hidden.md", "Not looked at.")
     write("docs/front.md", "---\ntitle: [\n---\nText.\n")
-    (tmp_path / "docs" / "latin.txt").write_bytes("Zürich".encode("latin-1"))
+    (tmp_path / "docs" / "sound.txt").write_bytes(b"\0\x81\x9d\0" * 100)
     documents, skipped = read_documents([tmp_path / "docs"])
     assert [(one.source, one.text) for one in documents] == [
         ("copy.md", "Bread is baked.\n"),
@@ -97,9 +107,9 @@ def test_what_cannot_be_read_is_listed_with_its_reason(write: Write, tmp_path: P
     reasons = {one.source: one.reason for one in skipped}
     assert reasons["empty.md"] == "holds no text"
     assert reasons["picture.png"].startswith("no reader for .png (read: .md,")
-    assert reasons["latin.txt"] == "not UTF-8 text (byte 1); save it as UTF-8"
+    assert reasons["sound.txt"] == "its bytes are no text in any encoding known here"
     assert reasons["front.md"].startswith("its front matter is not valid YAML")
-    assert set(reasons) == {"empty.md", "picture.png", "latin.txt", "front.md"}
+    assert set(reasons) == {"empty.md", "picture.png", "sound.txt", "front.md"}
 
 
 def test_files_of_one_name_get_different_ids(write: Write, tmp_path: Path) -> None:
