@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rag.errors import IndexDamaged
 from rag.evidence import Findings
+from rag.kinds import lacks_kind
 from rag.questions import QuestionWord, names_in
 from rag.roles import Roles
 from rag.types import Evidence
@@ -93,23 +94,25 @@ def write_fit(fit: Fit, path: Path) -> None:
     aside.replace(path)
 
 
-SIGNALS = ("score", "name", "strange", "role")
+SIGNALS = ("score", "name", "strange", "role", "kind")
 
 
 def signals_of(question: str, findings: Findings, roles: Roles, judgement: float | None = None) -> dict[str, float]:
     """What is weighed. `judgement` is a model's probability that the evidence states the answer.
 
     `score` of the best evidence; the widest gap, in 0 to 1, between a `name` in the question and the evidence; the mean
-    gap of all its words, weighted by rarity (`strange`); and whether it asks about a `role` that no document knows. A
-    judgement is its log odds.
+    gap of all its words, weighted by rarity (`strange`); whether it asks about a `role` that no document knows; and
+    whether the best evidence has nothing of the `kind` of thing it asks for. A judgement is its log odds.
     """
+    best = max(findings.evidence, key=lambda one: one.score, default=None)
     rarity = sum(word.rarity for word in findings.words)
     names = names_in(question, findings.words)
     signals = {
-        "score": max((one.score for one in findings.evidence), default=0.0),
+        "score": best.score if best else 0.0,
         "name": max((1 - word.nearness for word in names), default=0.0),
         "strange": sum((1 - word.nearness) * word.rarity for word in findings.words) / rarity if rarity else 0.0,
         "role": float(bool(roles.unknown(question))),
+        "kind": float(best is not None and lacks_kind(question, best.sentence.text)),
     }
     if judgement is not None:
         sure = max(CERTAIN, min(1 - CERTAIN, judgement))
