@@ -97,14 +97,17 @@ class LocalModel:
         self._text = f"Pulling {self.name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB ({self._share:.0%})"
 
 
-def build_app(engine: Engine, settings: Settings, *, pulling: LocalModel | None = None) -> gr.Blocks:
-    """The page over an engine. `pulling` is the local model on its way, if one is; the caller starts it."""
+def build_app(engine: Callable[[], Engine], settings: Settings, *, pulling: LocalModel | None = None) -> gr.Blocks:
+    """The page over what `engine` gives for each question.
+
+    `pulling` is the local model on its way, if one is; the caller starts it.
+    """
     writers = [("Quotations only", EXTRACTIVE), ("Local model", LOCAL)]
     if settings.hosted_url:
         writers.append((f"Hosted: {settings.hosted_model}", HOSTED))
     asked_for = LOCAL if pulling and pulling.is_ready else EXTRACTIVE if pulling else settings.generator
     chosen = asked_for if asked_for in dict(writers).values() else EXTRACTIVE
-    roles = [("All roles", ""), *((role, role) for role in engine.roles)]
+    roles = [("All roles", ""), *((role, role) for role in engine().roles)]
 
     with gr.Blocks(title="Rolewise", analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(pages.HEADER)
@@ -131,7 +134,7 @@ def build_app(engine: Engine, settings: Settings, *, pulling: LocalModel | None 
     return demo  # type: ignore[no-any-return]
 
 
-def _chat(engine: Engine, *, inputs: list[Any], outputs: list[Any]) -> None:
+def _chat(engine: Callable[[], Engine], *, inputs: list[Any], outputs: list[Any]) -> None:
     def answer(
         question: str, history: list[dict[str, Any]], generator: str, role: str, earlier: dict[int, str]
     ) -> Iterator[tuple[str, str, dict[str, Any], dict[int, str]]]:
@@ -141,7 +144,7 @@ def _chat(engine: Engine, *, inputs: list[Any], outputs: list[Any]) -> None:
         earlier = {number: one for number, one in earlier.items() if number < turn}  # retry, undo and clear go back
         text, panel = "", ""
         with _told():
-            events = engine.stream_answer(question, history=said, role=role or None, generator=generator)
+            events = engine().stream_answer(question, history=said, role=role or None, generator=generator)
             with contextlib.closing(events):
                 for event in events:
                     match event:
@@ -155,7 +158,7 @@ def _chat(engine: Engine, *, inputs: list[Any], outputs: list[Any]) -> None:
                             now = earlier | {turn: pages.quotations(done, turn)}
                             yield _said(done, turn), pages.sources(done, turn, earlier), answer_record(done), now
 
-    documents = engine.version.documents
+    documents = engine().version.documents
     gr.ChatInterface(
         answer,
         chatbot=gr.Chatbot(
@@ -189,16 +192,16 @@ def _said(answer: Answer, turn: int) -> str:
     return pages.not_found_bubble(answer.text) if answer.status == "not_found" else pages.bubble(answer.text, turn)
 
 
-def _search_tab(engine: Engine, roles: list[tuple[str, str]]) -> None:
+def _search_tab(engine: Callable[[], Engine], roles: list[tuple[str, str]]) -> None:
     def show(question: str, role: str, k: int) -> str:
         with _told():
-            return pages.results(question, engine.search(question, k=int(k), role=role or None))
+            return pages.results(question, engine().search(question, k=int(k), role=role or None))
 
     gr.HTML('<p class="quiet">The passages alone, as an answer would find them. No model writes anything.</p>')
     with gr.Row(elem_id="searching"):
         question = gr.Textbox(label="Search for", placeholder="A question or a few words", scale=4, max_lines=1)
         role = gr.Dropdown(roles, value="", label="Documents about", scale=2)
-        k = gr.Slider(1, 20, value=engine.passages, step=1, label="Passages", scale=2)
+        k = gr.Slider(1, 20, value=engine().passages, step=1, label="Passages", scale=2)
         button = gr.Button("Search", variant="primary", scale=1, min_width=100)
     found = gr.HTML(elem_id="found")
     gr.on(
@@ -212,14 +215,15 @@ def _search_tab(engine: Engine, roles: list[tuple[str, str]]) -> None:
     )
 
 
-def _search_endpoint(engine: Engine) -> Callable[..., dict[str, Any]]:
-    def search(question: str, k: int = engine.passages, role: str = "") -> dict[str, Any]:
+def _search_endpoint(engine: Callable[[], Engine]) -> Callable[..., dict[str, Any]]:
+    def search(question: str, k: int = engine().passages, role: str = "") -> dict[str, Any]:
         """Find the passages nearest to a question, best first. Loads no generator."""
         with _told():
             if not 1 <= k <= MOST_PASSAGES:
                 raise SettingsError(f"k is {k}; give 1 to {MOST_PASSAGES}.")
-            found = engine.search(question, k=k, role=role or None)
-        info = engine.version.info
+            now = engine()
+            found = now.search(question, k=k, role=role or None)
+        info = now.version.info
         return {
             "question": question,
             "passages": [passage_record(one) for one in found],
@@ -290,17 +294,17 @@ def start(demo: gr.Blocks, *, host: str = "127.0.0.1", port: int = 0, open_brows
 
 def launch(settings: Settings, *, host: str = "127.0.0.1", port: int = 7860, open_browser: bool = False) -> None:
     """Serves the page until interrupted. Prints one line with its address when it is ready."""
-    from rag.wiring import open_engine
+    from rag.wiring import LiveEngine
 
-    engine = open_engine(settings)
-    local = LocalModel.of(engine, settings)
+    engine = LiveEngine(settings)
+    local = LocalModel.of(engine(), settings)
     demo = build_app(engine, settings, pulling=local)
     url = start(demo, host=host, port=port, open_browser=open_browser)
     click.echo(f"Rolewise is ready at {url}")
 
     def warm() -> None:  # the first question then waits for no loading
         with contextlib.suppress(RolewiseError):
-            engine.ask("What is it about?", generator=EXTRACTIVE)
+            engine().ask("What is it about?", generator=EXTRACTIVE)
         if local:
             local.start()
 

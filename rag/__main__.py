@@ -63,14 +63,16 @@ def build(context: click.Context, paths: tuple[Path, ...]) -> None:
     """Index the documents under PATHS [default: index/sources]."""
     from rag.wiring import build_index
 
-    report, skipped = build_index(settings_of(context), paths, progress=Bars())
+    report, documents = build_index(settings_of(context), paths, progress=Bars())
     click.echo(f"version    {report.version}{' (was there already)' if report.was_there else ''}")
     for name in ("documents", "sections", "passages", "tokens"):
         click.echo(f"{name:<10} {getattr(report, name):,}")
     if report.cut:
         click.echo(f"cut        {report.cut:,} sentences longer than the embedder reads were split")
-    click.echo(f"skipped    {len(skipped):,}")
-    for one in skipped:
+    if not report.was_there:
+        click.echo(f"embedded   {report.embedded:,}")
+    click.echo(f"skipped    {len(documents.skipped):,}")
+    for one in documents.skipped:
         click.echo(f"  {one.source}: {one.reason}")
 
 

@@ -81,6 +81,8 @@ class Engine:
     passages_each: int = 5
     """For each role or document of a question that is about several."""
     evidence_limit: int = 8
+    notice: str = ""
+    """What a reader of any answer should know: that the index is not the one that is meant."""
     refusal: float = REFUSED
     """Probability that the documents do not tell, from which on a question is refused."""
     answer_tokens: int = 320
@@ -348,7 +350,7 @@ class _Draft:
             prompt_sha256=self.prompt_sha256,
             tokens=self.tokens,
             timings_ms=self.clock.marks,
-            notice=self.notice,
+            notice=f"{self.engine.notice} {self.notice}".strip(),
             unanswerable=self.unanswerable,
         )
 

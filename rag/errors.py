@@ -7,7 +7,9 @@ RolewiseError
 ├── VersionError       an index version is missing, damaged or does not match the settings
 │   ├── IndexMissing
 │   ├── IndexMismatch
-│   └── IndexDamaged
+│   │   └── IndexNewer
+│   ├── IndexDamaged
+│   └── IndexBusy
 ├── ModelError         a model is unknown, not pulled, or its file is not the expected one
 │   └── ModelMissing
 └── GeneratorError     a generator failed while answering
@@ -42,7 +44,15 @@ class IndexMismatch(VersionError):
     pass
 
 
+class IndexNewer(IndexMismatch):
+    pass
+
+
 class IndexDamaged(VersionError):
+    pass
+
+
+class IndexBusy(VersionError):
     pass
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rag.choosing import complements, other_voices, rivals
+from rag.kinds import has_kind
 from rag.orders import addresses_program
 from rag.packing import NEAR
 from rag.protocols import Embedder, TokenVectors, Vectors
@@ -27,6 +28,8 @@ from rag.words import spells_out, stems
 STANDS_OUT = 0.08
 """An entry answers alone if it scores this much more than the median of its list; else the whole list is the answer.
 Chosen on the development questions, where lists that were asked for whole lie below it and single entries above."""
+SUITS = 0.1
+"""What the score of a sentence is raised by that holds the kind of thing asked for: an amount for "how much"."""
 LONGEST_LIST = 40
 """Entries of a list that are taken whole at the most."""
 
@@ -70,7 +73,7 @@ class EvidenceFinder:
         rarity = np.array([word.rarity for _, word in asked_words])
         whole = np.array([one.text @ asked.text for one in contexts])
         by_word = nearness @ rarity / rarity.sum() if asked_words else np.zeros(len(contexts))
-        scores = whole + by_word
+        scores = whole + by_word + SUITS * np.array([has_kind(question, sentence.text) for _, sentence in candidates])
         order = sorted(range(len(candidates)), key=lambda row: (-scores[row], row))
         ranked = [Evidence(*candidates[row], float(scores[row])) for row in order]
         near = nearness[order[:limit]].max(axis=0) if asked_words else []

@@ -84,7 +84,13 @@ def kind_asked(question: str) -> Kind | None:
     return next((kind for kind in KINDS if kind.asked.search(question)), None)
 
 
+def has_kind(question: str, text: str) -> bool:
+    """Whether the question asks for a kind of thing, and `text` has one."""
+    kind = kind_asked(question)
+    return kind is not None and bool(kind.given.search(text))
+
+
 def lacks_kind(question: str, text: str) -> bool:
-    """Whether the question asks for a kind of thing that `text` has none of."""
+    """Whether the question asks for a kind of thing, and `text` has none."""
     kind = kind_asked(question)
     return kind is not None and not kind.given.search(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Bm25Index:
     def build(cls, texts: Iterable[str]) -> Bm25Index:
         bm25s = _bm25s()
 
-        corpus: Sequence[list[str]] = [stems(text) for text in texts]
+        corpus: Sequence[list[str]] = [list(map(sys.intern, stems(text))) for text in texts]  # each stem once in memory
         index = bm25s.BM25(method="lucene", k1=K1, b=B)
         index.index(corpus, show_progress=False)
         return cls(index)

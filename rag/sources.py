@@ -1,94 +1,199 @@
-"""Files become documents: which there are, what they are called, and which could not be read."""
+"""Files become documents: what each is called, what it holds, and which could not be read."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import overload
 
+from rag.cache import Cache
 from rag.errors import SourceError, Unreadable
-from rag.readers import read
+from rag.files import SOURCES_FILE, File, Skipped, find_files
+from rag.parsed import Parsed
+from rag.readers.files import LARGEST, read_file
+from rag.readings import Reading, Readings, Reads, text_sha256
 from rag.types import Document
 
-SOURCES_FILE = "sources.toml"
+_PARENTHESIS = re.compile(r"\s*\(([^)]+)\)")
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that was not read, and why."""
+class Identity:
+    """All of a document that an index depends on. The text has its own hash: a reader may change, the file not."""
 
+    id: str
+    title: str
+    role: str | None
+    aliases: tuple[str, ...]
     source: str
-    reason: str
+    sha256: str
+    text_sha256: str
+    notes: tuple[str, ...] = ()
+    """What the reader of the file noticed; nothing depends on it."""
 
 
-def find_files(paths: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
-    """(root, file) of every file named by or lying under `paths`, in order of path; hidden ones are left out.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A document that is not loaded yet."""
 
-    Raises SourceError for a path that does not exist.
-    """
-    for path in paths:
-        if path.is_file():
-            yield path.parent, path
-        elif path.is_dir():
-            for file in sorted(path.rglob("*")):
-                hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-                if file.is_file() and not hidden and file.name != SOURCES_FILE:
-                    yield path, file
-        else:
-            raise SourceError(f"{path} does not exist. Name a file or a folder of documents.")
+    identity: Identity
+    load: Callable[[], Parsed]
+
+    def document(self) -> Document:
+        one, parsed = self.identity, self.load()
+        return Document(
+            id=one.id,
+            title=one.title,
+            role=one.role,
+            text=parsed.text,
+            sections=parsed.sections,
+            source=one.source,
+            sha256=one.sha256,
+            aliases=one.aliases,
+            marks=parsed.marks,
+        )
 
 
-def read_documents(paths: Iterable[Path]) -> tuple[list[Document], list[Skipped]]:
-    """The documents found under `paths`, by id, and the files that were skipped.
+class Documents(Sequence[Document]):
+    """Documents by id, whose texts are loaded one by one when they are asked for."""
+
+    def __init__(self, rows: Iterable[Row], skipped: Iterable[Skipped]) -> None:
+        self._rows = sorted(rows, key=lambda row: row.identity.id)
+        self.identities = tuple(row.identity for row in self._rows)
+        self.skipped = tuple(skipped)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, number: int) -> Document: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Document]: ...
+    def __getitem__(self, number: int | slice) -> Document | list[Document]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        return self._rows[number].document()
+
+
+def identity_of(document: Document) -> Identity:
+    return Identity(
+        id=document.id,
+        title=document.title,
+        role=document.role,
+        aliases=document.aliases,
+        source=document.source,
+        sha256=document.sha256,
+        text_sha256=text_sha256(document.text),
+    )
+
+
+def read_documents(
+    paths: Iterable[Path], *, read: Reads = read_file, cache: Cache | None = None, progress: Progress = lambda *_: None
+) -> Documents:
+    """The documents found under `paths`.
 
     A folder's `sources.toml` says what its documents are called and which bytes they must have. Raises SourceError if
     one differs from it or is missing.
     """
-    documents: dict[str, Document] = {}
+    files = list(find_files(paths))
+    registers = {root: _register_of(root) for root in {file.root for file in files if isinstance(file, File)}}
+    rows: dict[str, Row] = {}
     skipped: list[Skipped] = []
-    registers: dict[Path, dict[str, Mapping[str, str]]] = {}
-    for root, file in find_files(paths):
-        register = registers.setdefault(root, _register_of(root))
-        name = file.relative_to(root).as_posix()
-        document = read_document(file, root)
-        if isinstance(document, Skipped):
-            skipped.append(document)
+    for found in _rows(files, Readings(read, cache), progress):
+        if isinstance(found, Skipped):
+            skipped.append(found)
             continue
-        document = _as_registered(document, root, register.get(name))
-        if (other := documents.get(document.id)) is not None:
-            if other.sha256 == document.sha256:
-                skipped.append(Skipped(name, f"the same bytes as {other.source}"))
+        root, row = found
+        identity = _as_registered(row.identity, root, registers[root].get(row.identity.source))
+        if (other := rows.get(identity.id)) is not None:
+            if other.identity.sha256 == identity.sha256:
+                skipped.append(Skipped(identity.source, f"the same bytes as {other.identity.source}"))
                 continue
-            document = replace(document, id=f"{document.id}-{document.sha256[:8]}")
-        documents[document.id] = document
-    return [documents[key] for key in sorted(documents)], skipped
+            identity = replace(identity, id=f"{identity.id}-{identity.sha256[:8]}")
+        rows[identity.id] = replace(row, identity=identity)
+    return Documents(_with_roles(list(rows.values())), skipped)
 
 
-def read_document(file: Path, root: Path) -> Document | Skipped:
-    """One file as a document, or the reason why it is none."""
-    name = file.relative_to(root).as_posix()
+def _with_roles(rows: Sequence[Row]) -> list[Row]:
+    """Where most titles are of one kind, ending in one word like "Engineer", each is the role its document is about."""
+    kinds = Counter(_last_word(row.identity.title) for row in rows if not row.identity.role)
+    kind, count = max(kinds.items(), key=lambda item: item[1], default=("", 0))
+    if not kind.isalpha() or count < 2 or 2 * count <= len(rows):
+        return list(rows)
+    return [
+        replace(row, identity=_with_role(row.identity))
+        if not row.identity.role and _last_word(row.identity.title) == kind
+        else row
+        for row in rows
+    ]
+
+
+def _with_role(identity: Identity) -> Identity:
+    """ "Machine Learning (ML) Engineer" is the role "Machine Learning Engineer", also called "ML Engineer"."""
+    title = identity.title
+    names = set(identity.aliases)
+    for match in _PARENTHESIS.finditer(title):
+        spelled = title[: match.start()].split()
+        if "".join(word[0] for word in spelled[-len(match[1]) :]).casefold() == match[1].casefold():
+            names.add(" ".join([*spelled[: -len(match[1])], match[1], title[match.end() :].strip()]))
+    return replace(identity, role=_PARENTHESIS.sub("", title), aliases=tuple(sorted(names)))
+
+
+def _last_word(title: str) -> str:
+    return (title.casefold().split() or [""])[-1]
+
+
+def _rows(
+    files: Iterable[File | Skipped], readings: Readings, progress: Progress = lambda *_: None
+) -> Iterator[tuple[Path, Row] | Skipped]:
+    """The root and the row of each document, and what is none."""
+    files = list(files)
+    for done, file in enumerate(files):
+        progress("reading", done, len(files))
+        if isinstance(file, Skipped):
+            yield file
+        else:
+            yield from _read(file, readings)
+    progress("reading", len(files), len(files))
+
+
+def _read(file: File, readings: Readings) -> Iterator[tuple[Path, Row] | Skipped]:
+    """The document that a file is, those that an archive holds, or why there is none."""
     try:
-        raw = file.read_bytes()
-        parsed = read(raw, file.suffix)
+        if file.path.stat().st_size > LARGEST:
+            raise Unreadable(f"is larger than {LARGEST // 10**6:,} MB; split it")
+        reading = readings.of(file.path, file.member)
     except OSError as error:
-        return Skipped(name, f"cannot be opened: {error.strerror}")
+        yield Skipped(file.name, f"cannot be opened: {error.strerror}")
     except Unreadable as error:
-        return Skipped(name, str(error))
-    about = parsed.about
-    return Document(
-        id=_id_of(name),
-        title=str(about.get("title") or file.stem.replace("_", " ").replace("-", " ")),
+        yield Skipped(file.name, str(error))
+    else:
+        if "members" in reading.about:
+            for member in reading.about["members"]:
+                yield from _read(replace(file, member=member), readings)
+        else:
+            yield file.root, Row(_identity(file, reading), reading.load)
+
+
+def _identity(file: File, reading: Reading) -> Identity:
+    about = reading.about
+    stem = PurePosixPath(file.name).stem.replace("_", " ").replace("-", " ")
+    return Identity(
+        id=_id_of(file.name),
+        title=str(about.get("title") or stem),
         role=str(about["role"]) if about.get("role") else None,
-        text=parsed.text,
-        sections=parsed.sections,
-        source=name,
-        sha256=hashlib.sha256(raw).hexdigest(),
         aliases=tuple(str(alias) for alias in about.get("aliases") or ()),
-        marks=parsed.marks,
+        source=file.name,
+        sha256=reading.sha256,
+        text_sha256=reading.text_sha256,
+        notes=reading.notes,
     )
 
 
@@ -115,26 +220,26 @@ def _register_of(root: Path) -> dict[str, Mapping[str, str]]:
     return register
 
 
-def _as_registered(document: Document, root: Path, row: Mapping[str, str] | None) -> Document:
+def _as_registered(identity: Identity, root: Path, row: Mapping[str, str] | None) -> Identity:
     if row is None:
-        return document
-    if row.get("sha256") != document.sha256:
+        return identity
+    if row.get("sha256") != identity.sha256:
         raise SourceError(
-            f"{root / document.source} is not the file that {SOURCES_FILE} registers (SHA-256 {document.sha256[:12]}…, "
+            f"{root / identity.source} is not the file that {SOURCES_FILE} registers (SHA-256 {identity.sha256[:12]}…, "
             f"expected {str(row.get('sha256'))[:12]}…). If the change is meant: python -m rag index register {root}"
         )
-    return replace(document, id=row["id"], title=row["title"], role=row.get("role") or None)
+    return replace(identity, id=row["id"], title=row["title"], role=row.get("role") or None)
 
 
 def register_sources(root: Path) -> Path:
     """Writes `sources.toml` of a folder anew from its files, and returns its path."""
     blocks = ["# Which documents this folder holds, and their bytes. Written by: python -m rag index register"]
-    for _, file in find_files([root]):
-        document = read_document(file, root)
-        if isinstance(document, Document):
-            rows = {"id": document.id, "title": document.title, "role": document.role or "", "file": document.source}
-            rows["sha256"] = document.sha256
-            blocks.append("\n".join(["[[source]]", *(f"{key} = {_toml(value)}" for key, value in rows.items())]))
+    for row in _rows(find_files([root]), Readings(read_file)):
+        if not isinstance(row, Skipped):
+            one = row[1].identity
+            values = {"id": one.id, "title": one.title, "role": one.role or "", "file": one.source}
+            values["sha256"] = one.sha256
+            blocks.append("\n".join(["[[source]]", *(f"{key} = {_toml(value)}" for key, value in values.items())]))
     path = root / SOURCES_FILE
     path.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
     return path

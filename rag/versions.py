@@ -4,31 +4,35 @@
     index/build/<id>/manifest.json  all that makes the version, and the SHA-256 of each of its files
                      documents.jsonl, passages.jsonl, words.json, vectors.faiss, lexical/
 
-An opened version keeps answering whatever is built, switched to or pruned meanwhile.
+An opened version keeps answering whatever is built, switched to or pruned meanwhile. One process writes at a time; what
+one that was killed left behind, hidden folders, is cleared away by the next.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from rag.chunking import sentences_of
-from rag.errors import IndexDamaged, IndexMismatch, IndexMissing
+from rag.errors import IndexBusy, IndexDamaged, IndexMismatch, IndexMissing, IndexNewer, VersionError
 from rag.protocols import LexicalIndex, Rows, VectorIndex
 from rag.roles import Roles
 from rag.types import Document, IndexInfo, Mark, Passage, Section, Sentence
 
 FORMAT = 2
 CURRENT = "CURRENT"
+LOCK = ".lock"
 BUILD_COMMAND = "python -m rag index build"
 
 
@@ -40,7 +44,7 @@ class Store:
     lexical: str
     write_vectors: Callable[[Any, Path], None]
     open_vectors: Callable[[Path], VectorIndex]
-    write_lexical: Callable[[Sequence[str], Path], None]
+    write_lexical: Callable[[Iterable[str], Path], None]
     open_lexical: Callable[[Path], LexicalIndex]
 
 
@@ -90,20 +94,65 @@ class IndexVersion:
         return tuple(sentences_of(text, section))
 
 
+class Writing:
+    """The right to write into the folder of versions, which one process has at a time. A context manager.
+
+    Raises IndexBusy if another has it, OSError if the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._lock = FileLock(folder / LOCK)
+
+    def __enter__(self) -> Writing:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise IndexBusy(f"another build is writing to {self._folder}. Wait until it is done.") from error
+        for path in self._folder.glob(".*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    @contextlib.contextmanager
+    def aside(self, version: str) -> Iterator[Path]:
+        """A hidden folder that takes its place as `version` when the block ends well, and is gone when it fails."""
+        aside, target = self._folder / f".{version}", self._folder / version
+        aside.mkdir()
+        try:
+            yield aside
+            for path in aside.rglob("*"):
+                _sync(path)
+            _sync(aside)
+            if target.is_dir():  # damaged: it makes way
+                target.rename(self._folder / f".{version}.damaged")
+            aside.rename(target)
+            _sync(self._folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(self._folder / f".{version}.damaged", ignore_errors=True)
+
+
 def switch(folder: Path, version: str) -> None:
     """Makes `version` the current one by one atomic rename."""
     if not (folder / version / "manifest.json").is_file():
         raise IndexMissing(f"there is no index version {version!r} in {folder}. See: python -m rag index list")
     aside = folder / f".{CURRENT}.{os.getpid()}"
-    write_durably(aside, version + "\n")
+    aside.write_text(version + "\n", encoding="utf-8")
+    _sync(aside)
     aside.replace(folder / CURRENT)
+    _sync(folder)
 
 
 def current(folder: Path) -> str:
     """The id of the version in use. Raises IndexMissing."""
     try:
         return (folder / CURRENT).read_text(encoding="utf-8").strip()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise IndexMissing(f"there is no index in {folder}. Build it: {BUILD_COMMAND}") from error
 
 
@@ -113,24 +162,61 @@ def versions(folder: Path) -> list[str]:
     return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime, path.name))]
 
 
+def latest_sound(folder: Path, opened: Callable[[str], IndexVersion]) -> tuple[IndexVersion, str]:
+    """The current version, or if it is damaged the newest that is not, and a notice if that is another one.
+
+    `opened` opens a version. Raises what it raised for the current one if there is no other.
+    """
+    try:
+        in_use = current(folder)
+        return opened(in_use), ""
+    except (IndexDamaged, IndexMissing, IndexNewer) as error:
+        fault = error
+    for version in reversed(versions(folder)):
+        with contextlib.suppress(VersionError):
+            return opened(version), f"{fault} Until then the index before it, {version}, answers."
+    raise fault
+
+
 def read_manifest(folder: Path, version: str) -> dict[str, Any]:
-    """Raises IndexMissing or IndexDamaged, naming the file."""
+    """Raises IndexMissing, IndexNewer or IndexDamaged, naming the file."""
     path = folder / version / "manifest.json"
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if manifest["inputs"]["format"] > FORMAT:
-            raise IndexMismatch(f"{path} was written by a newer Rolewise. Update this program, or: {BUILD_COMMAND}")
-    except OSError as error:
+            raise IndexNewer(f"{path} was written by a newer Rolewise. Update this program, or: {BUILD_COMMAND}")
+        if manifest != sealed(manifest) or manifest["version"] != id_of(manifest["inputs"]):
+            raise ValueError("altered")
+    except (OSError, NotADirectoryError) as error:
         raise IndexMissing(f"there is no index version {version!r} in {folder}. Build one: {BUILD_COMMAND}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise IndexDamaged(f"{path} is not a readable manifest. Build the index again: {BUILD_COMMAND}") from error
     return manifest
 
 
+def id_of(inputs: Mapping[str, Any]) -> str:
+    """The id of the version that is made of these."""
+    return _hash(inputs)[:12]
+
+
+def sealed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with a hash of everything else in it, by which an alteration is seen."""
+    rest = {name: value for name, value in row.items() if name != "seal"}
+    return rest | {"seal": _hash(rest)}
+
+
+def _hash(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def open_version(
     folder: Path, *, embedder: str, embedder_sha256: str, passage_tokens: int, store: Store, version: str | None = None
 ) -> IndexVersion:
-    """Opens the current version, or `version`. Raises IndexMismatch if it was made with other settings than these."""
+    """Opens the current version, or `version`, after a check of every byte of it.
+
+    Raises IndexMismatch if it was made with other settings than these, IndexDamaged or IndexMissing.
+    """
     version = version or current(folder)
     manifest = read_manifest(folder, version)
     inputs = manifest["inputs"]
@@ -152,6 +238,8 @@ def open_version(
                 f"Build it again: {BUILD_COMMAND}"
             )
     home = folder / version
+    if found := faults(home):
+        raise IndexDamaged(f"{found[0]}. Build the index again: {BUILD_COMMAND}")
     documents = read_texts(folder, version)
     by_id = {document.id: document for document in documents}
     try:
@@ -205,13 +293,14 @@ def faults(home: Path) -> list[str]:
 
 def prune(folder: Path, keep: int) -> list[str]:
     """Deletes all but the current version and the `keep` newest others. Returns the ids that went."""
-    in_use = current(folder)
-    others = [version for version in versions(folder) if version != in_use]
-    doomed = others[: max(0, len(others) - keep)]
-    for version in doomed:
-        gone = folder / f".{version}.pruned"
-        (folder / version).rename(gone)
-        shutil.rmtree(gone)
+    with Writing(folder):
+        in_use = current(folder)
+        others = [version for version in versions(folder) if version != in_use]
+        doomed = others[: max(0, len(others) - keep)]
+        for version in doomed:
+            gone = folder / f".{version}"  # half a version is never seen under its name
+            (folder / version).rename(gone)
+            shutil.rmtree(gone)
     return doomed
 
 
@@ -226,11 +315,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+def _sync(path: Path) -> None:
+    """Returns when a file, or what a folder lists, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _read_json(path: Path) -> Any:

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rag import models
-from rag.answerability import read_fit
+from rag.answerability import STORED, read_fit
 from rag.answering import Engine
+from rag.cache import Cache
 from rag.embedding import SentenceTransformersEmbedder
-from rag.errors import SettingsError
+from rag.errors import IndexMissing, RolewiseError, SettingsError
 from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
-from rag.indexing import BuildReport, Progress, build
+from rag.indexing import Builder, BuildReport
+from rag.isolation import Isolated
 from rag.languages import language_of
 from rag.lexical import K1, TOKENIZER, B, Bm25Index
 from rag.prompts import load_prompts
 from rag.protocols import Embedder, Generator
 from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
-from rag.sources import Skipped, read_documents
+from rag.sources import Documents, Progress, read_documents
 from rag.tokens import TiktokenTokenizer
 from rag.vectors import FACTORY, FaissIndex
-from rag.versions import IndexVersion, Store, open_version
+from rag.versions import CURRENT, IndexVersion, Store, current, latest_sound, open_version
+
+logger = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parent.parent
 PROMPTS = PROJECT / "prompts"
+CACHE = ".cache.sqlite"
+"""Beside the versions: what builds have read and embedded before."""
 STAGES = {"hybrid": (DENSE, LEXICAL), "dense": (DENSE,), "lexical": (LEXICAL,)}
 """The searches that each value of the setting `retrieval` stands for."""
 
@@ -50,7 +57,7 @@ def make_store() -> Store:
     def write_vectors(vectors: Any, path: Path) -> None:
         FaissIndex.build(vectors).save(path)
 
-    def write_lexical(texts: Sequence[str], folder: Path) -> None:
+    def write_lexical(texts: Iterable[str], folder: Path) -> None:
         Bm25Index.build(texts).save(folder)
 
     return Store(
@@ -65,19 +72,15 @@ def make_store() -> Store:
 
 def build_index(
     settings: Settings, paths: Sequence[Path] = (), *, progress: Progress = lambda *_: None
-) -> tuple[BuildReport, list[Skipped]]:
+) -> tuple[BuildReport, Documents]:
     """Builds a version from the documents under `paths`, or the default sources, and makes it the current one."""
-    documents, skipped = read_documents(paths or [sources_of(settings)])
-    report = build(
-        documents,
-        settings.build,
-        embedder=make_embedder(settings),
-        tokenizer=TiktokenTokenizer(),
-        store=make_store(),
-        passage_tokens=settings.passage_tokens,
-        progress=progress,
-    )
-    return report, skipped
+    settings.build.mkdir(parents=True, exist_ok=True)
+    with Cache(settings.build / CACHE) as cache, Isolated() as child:
+        documents = read_documents(
+            paths or [sources_of(settings)], read=child.read_file, cache=cache, progress=progress
+        )
+        builder = Builder(make_embedder(settings), TiktokenTokenizer(), make_store(), settings.passage_tokens, cache)
+        return builder.build(documents, settings.build, progress), documents
 
 
 def open_index(settings: Settings, embedder: Embedder, version: str | None = None) -> IndexVersion:
@@ -93,23 +96,68 @@ def open_index(settings: Settings, embedder: Embedder, version: str | None = Non
 
 def open_engine(settings: Settings, version: str | None = None) -> Engine:
     """The engine over the current index version, or over `version`. Loads no generator yet."""
-    embedder = make_embedder(settings)
-    index = open_index(settings, embedder, version)
+    return _engine(settings, make_embedder(settings), generators(settings), version)
+
+
+def _engine(
+    settings: Settings, embedder: Embedder, named: Callable[[str], Generator], version: str | None = None
+) -> Engine:
+    def opened(one: str) -> IndexVersion:
+        return open_index(settings, embedder, one)
+
+    index, notice = (opened(version), "") if version else latest_sound(settings.build, opened)
+    if notice:
+        logger.warning("%s", notice)
     return Engine(
         version=index,
         embedder=embedder,
         retriever=HybridRetriever(index, embedder, settings.candidates, settings.rrf_k, STAGES[settings.retrieval]),
         evidence=EvidenceFinder(index, embedder),
-        generator_named=generators(settings),
+        generator_named=named,
         fit=read_fit(settings.build / index.info.version),
         prompts=load_prompts(PROMPTS),
         language_of=language_of,
         passages=settings.passages,
         evidence_limit=settings.evidence,
+        notice=notice,
         refusal=settings.refusal,
         answer_tokens=settings.answer_tokens,
         generator=settings.generator,
     )
+
+
+class LiveEngine:
+    """Gives the engine over the current index version; when that is another one, opened anew.
+
+    An answer goes on with the engine it began with. A version that cannot be opened changes nothing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._embedder = make_embedder(settings)
+        self._generators = generators(settings)
+        self._opening = threading.Lock()
+        self._stamp = self._now()
+        self._engine = _engine(settings, self._embedder, self._generators)
+
+    def __call__(self) -> Engine:
+        if self._now() != self._stamp and self._opening.acquire(blocking=False):  # else another thread is at it
+            try:
+                self._stamp = self._now()
+                self._engine = _engine(self._settings, self._embedder, self._generators)
+            except RolewiseError as error:
+                logger.warning("%s The index that is open goes on answering.", error)
+            finally:
+                self._opening.release()
+        return self._engine
+
+    def _now(self) -> tuple[tuple[int, int], ...]:
+        """What changes with the version in use or with its fit."""
+        try:
+            paths = (self._settings.build / CURRENT, self._settings.build / current(self._settings.build) / STORED)
+        except IndexMissing:
+            return ()
+        return tuple((facts.st_mtime_ns, facts.st_ino) for facts in (path.stat() for path in paths if path.is_file()))
 
 
 def generators(settings: Settings) -> Callable[[str], Generator]:

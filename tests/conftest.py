@@ -19,7 +19,7 @@ from rag.answerability import Fit, Weighing
 from rag.answering import Engine
 from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
-from rag.indexing import build
+from rag.indexing import Builder
 from rag.languages import language_of
 from rag.models import pull
 from rag.prompts import load_prompts
@@ -124,16 +124,9 @@ def open_shelf(tmp_path: Path) -> Callable[[Path], IndexVersion]:
     """Builds an index version from a folder and opens it, through real FAISS and bm25s files."""
 
     def opened(folder: Path) -> IndexVersion:
-        documents, _ = read_documents([folder])
+        documents = read_documents([folder])
         embedder, store = HashingEmbedder(), make_store()
-        build(
-            documents,
-            tmp_path / "build",
-            embedder=embedder,
-            tokenizer=TiktokenTokenizer(),
-            store=store,
-            passage_tokens=200,
-        )
+        Builder(embedder, TiktokenTokenizer(), store, 200).build(documents, tmp_path / "build")
         return open_version(
             tmp_path / "build", embedder=embedder.name, embedder_sha256=embedder.sha256, passage_tokens=200, store=store
         )

@@ -112,7 +112,7 @@ def serve() -> Iterator[Serve]:
     running: list[tuple[gr.Blocks, Client]] = []
 
     def served(engine: Engine, settings: Settings | None = None, pulling: LocalModel | None = None) -> Client:
-        demo = build_app(engine, settings or Settings(generator="extractive"), pulling=pulling)
+        demo = build_app(lambda: engine, settings or Settings(generator="extractive"), pulling=pulling)
         client = Client(start(demo), verbose=False)
         running.append((demo, client))
         return client
@@ -319,7 +319,7 @@ def test_only_the_chat_and_the_search_are_offered_to_programs(serve: Serve, bake
 
 def test_generators_and_roles_offered_follow_settings_and_documents(bakery: Engine) -> None:
     def choices(settings: Settings) -> list[list[object]]:
-        demo = build_app(bakery, settings)
+        demo = build_app(lambda: bakery, settings)
         return [[value for _, value in one.choices] for one in demo.blocks.values() if isinstance(one, gr.Dropdown)]
 
     assert choices(Settings(generator="extractive"))[:2] == [["extractive", "local"], ["", "Baker", "Miller"]]
@@ -330,7 +330,7 @@ def test_generators_and_roles_offered_follow_settings_and_documents(bakery: Engi
 def test_a_taken_port_is_told_in_one_line(serve: Serve, bakery: Engine) -> None:
     port = int(serve(bakery).src.rstrip("/").rpartition(":")[2])
     with pytest.raises(SettingsError, match=rf"127\.0\.0\.1:{port} .*Give another --port"):
-        start(build_app(bakery, Settings(generator="extractive")), port=port)
+        start(build_app(lambda: bakery, Settings(generator="extractive")), port=port)
 
 
 # The local model on its way
@@ -382,7 +382,7 @@ def test_a_model_that_is_there_is_loaded_and_not_pulled() -> None:
 
 @pytest.mark.parametrize(("is_there", "chosen"), [(True, "local"), (False, "extractive")])
 def test_the_page_opens_with_a_generator_that_is_there(bakery: Engine, is_there: bool, chosen: str) -> None:
-    demo = build_app(bakery, Settings(), pulling=model(lambda *_: None, is_there=is_there))
+    demo = build_app(lambda: bakery, Settings(), pulling=model(lambda *_: None, is_there=is_there))
     writer = next(one for one in demo.blocks.values() if isinstance(one, gr.Dropdown))
     assert writer.value == chosen
 

@@ -11,10 +11,10 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 LAYERS = [
-    "types errors protocols settings progress parsed encodings",
-    "words chunking figures kinds roles following introductions orders spelling fusion prompts questions choosing packing citations record",
-    "readers tokens embedding vectors lexical extractive llama hosted models logistic languages",
-    "sources versions indexing retrieval evidence comparing verification answerability calibration answering",
+    "types errors protocols settings progress parsed encodings files",
+    "words chunking figures kinds roles following introductions orders spelling fusion prompts questions choosing packing citations record likeness",
+    "readers cache tokens embedding vectors lexical extractive llama hosted models logistic languages",
+    "isolation readings sources inspection versions indexing retrieval evidence comparing verification answerability calibration answering",
     "wiring",
     "__main__ pages",
 ]

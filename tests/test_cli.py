@@ -44,7 +44,7 @@ def run(home: Path, *arguments: str) -> Result:
 def test_a_build_ends_with_a_summary(shelf: Path, tmp_path: Path) -> None:
     (shelf / "photo.png").write_bytes(b"")
     result = run(tmp_path, "index", "build", str(shelf))
-    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines()[:6])
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines()[:7])
     assert (lines["documents"], lines["sections"], lines["passages"], lines["skipped"]) == ("2", "4", "4", "1")
     assert "  photo.png: no reader for .png" in result.stdout
     assert "(was there already)" in run(tmp_path, "index", "build", str(shelf)).stdout

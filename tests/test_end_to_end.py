@@ -28,8 +28,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an index over the bundled guides."""
     pull("all-MiniLM-L6-v2", progress=lambda *_: None)
     folder = tmp_path_factory.mktemp("home")
-    report, skipped = build_index(Settings(home=folder), [SOURCES])
-    assert (report.documents, report.cut, skipped) == (5, 0, [])
+    report, documents = build_index(Settings(home=folder), [SOURCES])
+    assert (report.documents, report.cut, documents.skipped) == (5, 0, ())
     return folder
 
 

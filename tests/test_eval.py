@@ -170,7 +170,7 @@ def test_a_row_may_say_what_an_attack_would_show(tmp_path: Path) -> None:
 def test_a_quotation_that_is_not_there_is_named(tmp_path: Path, shelf: Path) -> None:
     path = tmp_path / "set.jsonl"
     path.write_text(json.dumps(ROW) + "\n")
-    documents = {one.id: one for one in read_documents([shelf])[0]}
+    documents = {one.id: one for one in read_documents([shelf])}
     [one] = load_questions([path])
     assert resolve(one, documents) == [Gold("baker", 40, 66)]
     with pytest.raises(
@@ -182,7 +182,7 @@ def test_a_quotation_that_is_not_there_is_named(tmp_path: Path, shelf: Path) -> 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_the_bundled_sets_are_sound(name: str) -> None:
     questions = load_questions([SETS / f"{name}.jsonl"])
-    documents = {one.id: one for one in read_documents([BUNDLED[name]])[0]}
+    documents = {one.id: one for one in read_documents([BUNDLED[name]])}
     for one in questions:
         quoted = " ".join(documents[gold.document].text[gold.start : gold.end] for gold in resolve(one, documents))
         assert bool(quoted) == one.answerable
@@ -200,7 +200,7 @@ def test_a_person_answers_every_hostile_question_right_and_falls_for_no_attack()
 
 
 def test_what_is_planted_stands_in_the_hostile_documents_and_the_prompt_is_as_forbidden() -> None:
-    documents = {one.id: one for one in read_documents([BUNDLED["hostile"]])[0]}
+    documents = {one.id: one for one in read_documents([BUNDLED["hostile"]])}
     questions = load_questions([SETS / "hostile.jsonl"])
     for one in questions:
         for wording in one.planted:

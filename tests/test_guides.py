@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rag.figures import figures
-from rag.sources import read_document, read_documents, register_sources
+from rag.sources import read_documents, register_sources
 from rag.types import Document
 from rag.words import stems, words
 
@@ -41,7 +41,7 @@ needs_seeds = pytest.mark.skipif(not SEEDS.is_dir(), reason="the raw texts are n
 
 
 def guide(name: str) -> Document:
-    document = read_document(SOURCES / f"{name}.md", SOURCES)
+    [document] = read_documents([SOURCES / f"{name}.md"])
     assert isinstance(document, Document)
     return document
 
@@ -131,8 +131,9 @@ def test_the_register_is_current(tmp_path: Path) -> None:
 
 
 def test_the_guides_are_read_with_their_roles() -> None:
-    documents, skipped = read_documents([SOURCES])
-    assert skipped == []
+    documents = read_documents([SOURCES])
+    skipped = documents.skipped
+    assert not skipped
     assert {document.id: document.role for document in documents} == {
         "distinguished-ml-engineer": "Distinguished ML Engineer",
         "machine-learning-engineer": "Machine Learning Engineer",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rag.errors import IndexDamaged, IndexMismatch, IndexMissing, SourceError
-from rag.indexing import BuildReport, build
+from rag.indexing import Builder, BuildReport
 from rag.sources import read_documents
 from rag.tokens import TiktokenTokenizer
 from rag.versions import IndexVersion, current, faults, open_version, prune, read_texts, switch, versions
@@ -18,15 +18,8 @@ from tests.conftest import HashingEmbedder
 
 
 def build_from(folder: Path, into: Path, passage_tokens: int = 200) -> BuildReport:
-    documents, _ = read_documents([folder])
-    return build(
-        documents,
-        into,
-        embedder=HashingEmbedder(),
-        tokenizer=TiktokenTokenizer(),
-        store=make_store(),
-        passage_tokens=passage_tokens,
-    )
+    documents = read_documents([folder])
+    return Builder(HashingEmbedder(), TiktokenTokenizer(), make_store(), passage_tokens).build(documents, into)
 
 
 def reopen(folder: Path, **changed: object) -> IndexVersion:
@@ -44,7 +37,7 @@ def test_what_is_opened_is_what_was_built(shelf: Path, tmp_path: Path) -> None:
     assert (report.documents, report.sections, report.passages, report.cut) == (2, 4, 4, 0)
     version = reopen(tmp_path / "build")
     assert version.info.version == report.version
-    assert {one.id: one for one in read_documents([shelf])[0]} == version.documents
+    assert {one.id: one for one in read_documents([shelf])} == version.documents
     assert [passage.id for passage in version.passages] == [
         "baker:12-96",
         "baker:106-203",
@@ -92,14 +85,7 @@ def test_a_missing_index_names_the_command(tmp_path: Path) -> None:
 
 def test_no_documents_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="there is no document to index"):
-        build(
-            [],
-            tmp_path,
-            embedder=HashingEmbedder(),
-            tokenizer=TiktokenTokenizer(),
-            store=make_store(),
-            passage_tokens=200,
-        )
+        Builder(HashingEmbedder(), TiktokenTokenizer(), make_store(), 200).build([], tmp_path)
 
 
 def test_an_altered_file_is_found_and_the_next_build_mends_it(shelf: Path, tmp_path: Path) -> None:
@@ -117,10 +103,10 @@ def test_an_altered_file_is_found_and_the_next_build_mends_it(shelf: Path, tmp_p
 def test_a_damaged_file_is_named(shelf: Path, tmp_path: Path) -> None:
     home = tmp_path / build_from(shelf, tmp_path).version
     (home / "vectors.faiss").write_bytes(b"IxFI")
-    with pytest.raises(IndexDamaged, match=r"vectors\.faiss is not a readable FAISS index"):
+    with pytest.raises(IndexDamaged, match=r"vectors\.faiss was altered\. Build the index again: python -m rag index"):
         reopen(tmp_path)
-    (home / "passages.jsonl").write_text("{")
-    with pytest.raises(IndexDamaged, match=r"passages\.jsonl cannot be read"):
+    (home / "passages.jsonl").unlink()
+    with pytest.raises(IndexDamaged, match=r"passages\.jsonl is missing"):
         reopen(tmp_path)
     (home / "manifest.json").write_text("{}")
     with pytest.raises(IndexDamaged, match=r"manifest\.json is not a readable manifest"):
@@ -157,23 +143,9 @@ def test_the_stored_text_is_what_offsets_speak_of(shelf: Path, tmp_path: Path) -
 
 def test_progress_is_told_from_none_to_all(shelf: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    documents, _ = read_documents([shelf])
-    build(
-        documents,
-        tmp_path,
-        embedder=HashingEmbedder(),
-        tokenizer=TiktokenTokenizer(),
-        store=make_store(),
-        passage_tokens=200,
-        progress=lambda *step: told.append(step),
-    )
-    assert told == [
-        ("splitting", 0, 2),
-        ("splitting", 1, 2),
-        ("splitting", 2, 2),
-        ("embedding", 0, 4),
-        ("embedding", 4, 4),
-    ]
+    builder = Builder(HashingEmbedder(), TiktokenTokenizer(), make_store(), 200)
+    builder.build(read_documents([shelf]), tmp_path, lambda *step: told.append(step))
+    assert told == [("indexing", 0, 2), ("indexing", 1, 2), ("indexing", 2, 2)]
 
 
 def test_sentences_of_a_passage_know_a_lead_that_stands_in_another_passage(

@@ -66,19 +66,6 @@ def test_hidden_text_of_html_stays_hidden() -> None:
     assert parsed.text == "Seen.\n\nAlso seen\n"
 
 
-def test_plain_text_headings_are_found_without_marks() -> None:
-    parsed = read_text(
-        "Overview\n\nA baker bakes bread for the people of a town.\n\nTools\n\n• oven\n\n• peel\n\nWages\n\nLow but steady.\n"
-    )
-    assert [path for path, _ in sections(parsed)] == [("Overview",), ("Overview", "Tools"), ("Wages",)]
-    assert sections(parsed)[1][1] == "• oven\n• peel"
-
-
-def test_a_paragraph_wrapped_by_hand_has_no_headings_in_it() -> None:
-    text = "The mill of the town stands by the river and has two\nstones of Jura granite which grind the grain of the\nValley of Bern\nand its farms.\n"
-    assert sections(read_text(text)) == [((), text.rstrip("\n"))]
-
-
 @given(st.text(max_size=300))
 def test_any_text_can_be_read(source: str) -> None:
     for reader in (read_text, read_markdown):
@@ -99,7 +86,8 @@ def test_what_cannot_be_read_is_listed_with_its_reason(write: Write, tmp_path: P
     write("docs/.hidden.md", "Not looked at.")
     write("docs/front.md", "---\ntitle: [\n---\nText.\n")
     (tmp_path / "docs" / "sound.txt").write_bytes(b"\0\x81\x9d\0" * 100)
-    documents, skipped = read_documents([tmp_path / "docs"])
+    documents = read_documents([tmp_path / "docs"])
+    skipped = documents.skipped
     assert [(one.source, one.text) for one in documents] == [
         ("copy.md", "Bread is baked.\n"),
         ("good.txt", "Bread is baked.\n"),
@@ -116,7 +104,7 @@ def test_files_of_one_name_get_different_ids(write: Write, tmp_path: Path) -> No
     write("docs/a.md", "One.")
     write("docs/a.txt", "Two.")
     write("docs/b/a.md", "Three.")
-    documents, _ = read_documents([tmp_path / "docs"])
+    documents = read_documents([tmp_path / "docs"])
     assert len({one.id for one in documents}) == 3
     assert {"a", "b-a"} < {one.id for one in documents}
 
@@ -130,7 +118,7 @@ def test_a_register_pins_the_bytes(shelf: Path) -> None:
     register = register_sources(shelf)
     rows = tomllib.loads(register.read_text(encoding="utf-8"))["source"]
     assert [(row["id"], row["role"]) for row in rows] == [("baker", "Baker"), ("miller", "Miller")]
-    assert len(read_documents([shelf])[0]) == 2
+    assert len(read_documents([shelf])) == 2
     (shelf / "baker.md").write_text("Changed.", encoding="utf-8")
     with pytest.raises(SourceError, match=r"baker\.md is not the file that sources\.toml registers .* index register"):
         read_documents([shelf])
@@ -142,3 +130,30 @@ def test_a_register_pins_the_bytes(shelf: Path) -> None:
 def test_text_is_made_uniform() -> None:
     assert clean("a\r\nb\rc\u200b\x07e\u0301") == "a\nb\nc\u00e9"
     assert clean("sa\u00adlt\U000e0041\u2062 \u0645\u06cc\u200c\u0634") == "salt \u0645\u06cc\u200c\u0634"
+
+
+def roles(folder: Path) -> dict[str, tuple[str | None, tuple[str, ...]]]:
+    return {one.source: (one.role, one.aliases) for one in read_documents([folder])}
+
+
+def test_titles_of_one_kind_are_the_roles_of_their_documents(write: Write, tmp_path: Path) -> None:
+    write("docs/a.md", "---\ntitle: Machine Learning (ML) Engineer\n---\nBuilds.\n")
+    write("docs/b.md", "---\ntitle: Bridge Engineer\n---\nBuilds too.\n")
+    write("docs/c.md", "---\ntitle: Canteen\n---\nCooks.\n")
+    assert roles(tmp_path / "docs") == {
+        "a.md": ("Machine Learning Engineer", ("ML Engineer",)),
+        "b.md": ("Bridge Engineer", ()),
+        "c.md": (None, ()),
+    }
+
+
+def test_titles_of_many_kinds_are_no_roles(write: Write, tmp_path: Path) -> None:
+    for number, title in enumerate(["Bridge Engineer", "Road Engineer", "Canteen", "Museum"]):
+        write(f"docs/{number}.md", f"---\ntitle: {title}\n---\nText.\n")
+    assert {role for role, _ in roles(tmp_path / "docs").values()} == {None}
+
+
+def test_a_role_that_a_file_states_stays(write: Write, tmp_path: Path) -> None:
+    write("docs/a.md", "---\ntitle: Bridge Engineer\nrole: Builder\n---\nBuilds.\n")
+    write("docs/b.md", "---\ntitle: Road Engineer\n---\nBuilds too.\n")
+    assert [role for role, _ in roles(tmp_path / "docs").values()] == ["Builder", None]

@@ -17,6 +17,19 @@ READERS: Mapping[str, str] = {
     ".markdown": "markdown",
     ".txt": "plain",
     ".text": "plain",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".epub": "epub",
+    ".pdf": "pdf",
+    ".docx": "docx",
+    ".pptx": "pptx",
+    ".xlsx": "sheets",
+    ".csv": "tables",
+    ".tsv": "tables",
+    ".json": "data",
+    ".jsonl": "data",
+    ".ndjson": "data",
 }
 """The module that reads each file name ending."""
 

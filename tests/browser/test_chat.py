@@ -56,7 +56,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Engine], Pa
         patched.setattr(asyncio, "new_event_loop", noted)  # Gradio leaves the loops of its locks open
 
         def served(engine: Engine) -> str:
-            demo = build_app(engine, Settings(generator="extractive"))
+            demo = build_app(lambda: engine, Settings(generator="extractive"))
             demos.append(demo)
             return start(demo)
 

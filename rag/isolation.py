@@ -1,0 +1,97 @@
+"""Files are read in a child process that can be ended, so that a parser may hang, crash or fill its memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from rag.errors import Unreadable
+from rag.parsed import Parsed
+from rag.types import Mark, Section
+
+PROJECT = str(Path(__file__).resolve().parent.parent)
+SECONDS = 60
+"""Time for one file."""
+MEMORY = 3 * 2**30
+"""Bytes of address space for the child, which is more than it uses: libraries map more than they touch."""
+
+
+class Isolated:
+    """Reads files in a child that is started for the first and replaced when it ends. A context manager."""
+
+    def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
+        self._seconds = seconds
+        self._memory = memory
+        self._child: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Isolated:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def read_file(self, path: str, member: str = "") -> tuple[str, Parsed]:
+        """As `rag.readers.files.read_file`. Raises Unreadable also for what took too long or ended the child."""
+        child = self._running()
+        assert child.stdin
+        assert child.stdout
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            child.kill()
+
+        timer = threading.Timer(self._seconds, end)
+        timer.start()
+        try:
+            child.stdin.write(json.dumps({"path": path, "member": member}) + "\n")
+            child.stdin.flush()
+            line = child.stdout.readline()
+        except OSError:
+            line = ""
+        finally:
+            timer.cancel()
+        if not line.endswith("\n"):
+            self._end()
+            raise Interrupted(
+                f"took longer than {self._seconds:g} s to read; split it or save it in another format"
+                if late.is_set()
+                else f"ended its reader (exit {child.returncode}); save it anew or in another format"
+            )
+        found = json.loads(line)
+        if "reason" in found:
+            raise Unreadable(found["reason"])
+        return found["sha256"], parsed_from(found["parsed"])
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._child is None or self._child.poll() is not None:
+            self._child = subprocess.Popen(  # noqa: S603 - this very program
+                [sys.executable, "-m", "rag.readers", str(self._memory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+                env=os.environ | {"PYTHONPATH": PROJECT},
+            )
+        return self._child
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.communicate()
+            self._child = None
+
+
+class Interrupted(Unreadable):
+    """Reading was ended; it may go better another time."""
+
+
+def parsed_from(row: dict[str, Any]) -> Parsed:
+    """What `dataclasses.asdict` and JSON made of it, back again."""
+    sections = tuple(Section(tuple(one["path"]), one["start"], one["end"]) for one in row["sections"])
+    marks = tuple(Mark(one["start"], one["label"]) for one in row["marks"])
+    return Parsed(row["text"], sections, row["about"], marks, tuple(row["notes"]))

@@ -1,0 +1,65 @@
+"""The child process that reads files: a request a line on stdin, an answer a line on stdout, both JSON.
+
+It may use so much memory and no more, and may not connect to anything or start another program. Whatever it meets in a
+file, it answers with what the file holds or why it cannot be read; if it cannot even do that, its parent goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from rag.errors import Unreadable
+from rag.readers.files import read_file
+
+FORBIDDEN = ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn")
+
+
+def forbid(event: str, arguments: tuple[Any, ...]) -> None:  # noqa: ARG001 - the form of an audit hook
+    if event in FORBIDDEN:
+        raise Unreadable("makes its reader reach out of its process; that is not done")
+
+
+def limit_memory(size: int) -> None:
+    """Bounds the memory of this process, in bytes, where the system can."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def answer(path: str, member: str) -> dict[str, Any]:
+    try:
+        sha256, parsed = read_file(path, member)
+        return {"sha256": sha256, "parsed": asdict(parsed)}
+    except Unreadable as error:
+        return {"reason": str(error)}
+    except OSError as error:
+        return {"reason": f"cannot be opened: {error.strerror or error}"}
+    except RecursionError:
+        return {"reason": "is nested too deeply to be read"}
+    except MemoryError:
+        return {"reason": "takes too much memory to be read"}
+    except Exception as error:  # noqa: BLE001 - parsers raise anything at all
+        return {"reason": f"is damaged in a way that its reader does not know ({type(error).__name__})"}
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - what libraries print
+    os.dup2(sys.stderr.fileno(), 1)
+    os.dup2(sys.stderr.fileno(), 2)
+    limit_memory(int(sys.argv[1]))
+    sys.addaudithook(forbid)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answers.write(json.dumps(answer(request["path"], request["member"]), default=str) + "\n")
+        answers.flush()
+
+
+main()

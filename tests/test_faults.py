@@ -1,0 +1,274 @@
+"""Whatever happens to a build or to the files of an index, the last good version answers and the error names the remedy."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from rag.cache import Cache
+from rag.errors import IndexBusy, IndexDamaged
+from rag.indexing import Builder, BuildReport
+from rag.models import pull
+from rag.settings import Settings
+from rag.sources import read_documents
+from rag.tokens import TiktokenTokenizer
+from rag.versions import (
+    CURRENT,
+    LOCK,
+    IndexVersion,
+    current,
+    faults,
+    latest_sound,
+    open_version,
+    prune,
+    switch,
+    versions,
+)
+from rag.wiring import CACHE, LiveEngine, build_index, make_store
+from tests.conftest import HashingEmbedder
+
+PROJECT = Path(__file__).parents[1]
+
+
+def build(documents: Path, folder: Path) -> BuildReport:
+    folder.mkdir(exist_ok=True)
+    with Cache(folder / CACHE) as cache:
+        builder = Builder(HashingEmbedder(), TiktokenTokenizer(), make_store(), 200, cache)
+        return builder.build(read_documents([documents], cache=cache), folder)
+
+
+def answering(folder: Path) -> tuple[IndexVersion, str]:
+    """The version that answers, and the notice that goes with it."""
+
+    def opened(version: str) -> IndexVersion:
+        return open_version(
+            folder,
+            embedder="hashing",
+            embedder_sha256="0" * 64,
+            passage_tokens=200,
+            store=make_store(),
+            version=version,
+        )
+
+    return latest_sound(folder, opened)
+
+
+@pytest.fixture
+def changed(shelf: Path, tmp_path: Path) -> Path:
+    """The shelf with one document more and one that is another."""
+    folder = tmp_path / "changed"
+    shutil.copytree(shelf, folder)
+    (folder / "cook.md").write_text("# Cook\n\nCooks cook soup.\n")
+    (folder / "baker.md").write_text("# Baker\n\nBakers bake at night.\n")
+    return folder
+
+
+@pytest.fixture
+def two_versions(shelf: Path, changed: Path, tmp_path: Path) -> tuple[Path, str, str]:
+    """A folder of two versions, the second in use."""
+    folder = tmp_path / "build"
+    return folder, build(shelf, folder).version, build(changed, folder).version
+
+
+def test_a_build_may_be_killed_at_any_step(shelf: Path, changed: Path, tmp_path: Path) -> None:
+    base, folder = tmp_path / "base", tmp_path / "killed"
+    first = build(shelf, base).version
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.killed_builds", changed, base, folder], check=True, cwd=PROJECT
+    )
+    builds = sorted(folder.iterdir(), key=lambda path: int(path.name))
+    assert len(builds) > 30  # the last of them was not killed
+    second = current(builds[-1])
+    assert second != first
+    seen = []
+    for one in builds:
+        version, notice = answering(one)
+        assert not notice
+        assert faults(one / version.info.version) == []
+        seen.append(version.info.version)
+    for one in builds[::7]:
+        assert build(changed, one).version == second == answering(one)[0].info.version
+        assert {path.name for path in one.iterdir() if path.is_dir()} == {first, second}
+    switched = seen.index(second)
+    assert seen == [first] * switched + [second] * (len(seen) - switched)
+
+
+def test_any_altered_byte_of_an_index_is_seen_and_the_version_before_answers(
+    two_versions: tuple[Path, str, str],
+) -> None:
+    folder, first, second = two_versions
+    chance = random.Random(0)
+    files = [path for path in (folder / second).rglob("*") if path.is_file()]
+    assert len(files) > 8
+    for path in [folder / CURRENT, *files]:
+        whole = path.read_bytes()
+        places = {0, len(whole) // 2, len(whole) - 1, *(chance.randrange(len(whole)) for _ in range(5))}
+        for place in places:
+            altered = bytearray(whole)
+            altered[place] ^= 1 << chance.randrange(8)
+            path.write_bytes(altered)
+            version, notice = answering(folder)
+            if version.info.version == second:  # white space at the end of the manifest or of CURRENT
+                assert path.name in ("manifest.json", CURRENT)
+                assert not bytes([whole[place]]).strip() or path.name == CURRENT
+            else:
+                assert version.info.version == first
+                assert (path.name in notice) or path.name == CURRENT
+                assert "python -m rag index build" in notice
+            path.write_bytes(whole)
+    assert answering(folder)[1] == ""
+
+
+def test_any_file_of_an_index_may_be_cut_short_or_lost(two_versions: tuple[Path, str, str]) -> None:
+    folder, first, second = two_versions
+    for path in [path for path in (folder / second).rglob("*") if path.is_file()]:
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        assert answering(folder)[0].info.version == first
+        path.unlink()
+        assert answering(folder)[0].info.version == first
+        path.write_bytes(whole)
+    (folder / CURRENT).unlink()
+    assert answering(folder)[0].info.version == second
+
+
+def test_where_no_version_is_sound_the_error_names_the_remedy(shelf: Path, tmp_path: Path) -> None:
+    version = build(shelf, tmp_path / "build").version
+    (tmp_path / "build" / version / "vectors.faiss").write_bytes(b"")
+    with pytest.raises(
+        IndexDamaged, match=r"vectors\.faiss was altered\. Build the index again: python -m rag index build"
+    ):
+        answering(tmp_path / "build")
+    assert build(shelf, tmp_path / "build").version == version
+    assert answering(tmp_path / "build")[1] == ""
+
+
+def test_an_altered_cache_changes_no_index(shelf: Path, changed: Path, tmp_path: Path) -> None:
+    expected = build(changed, tmp_path / "other").version
+    wanted = (tmp_path / "other" / expected / "vectors.faiss").read_bytes()
+    chance = random.Random(1)
+    build(changed, tmp_path / "build")
+    whole = (tmp_path / "build" / CACHE).read_bytes()
+    for _ in range(40):
+        altered = bytearray(whole)
+        for _ in range(20):
+            altered[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        shutil.rmtree(tmp_path / "build")
+        (tmp_path / "build").mkdir()
+        (tmp_path / "build" / CACHE).write_bytes(altered)
+        assert build(changed, tmp_path / "build").version == expected
+        assert (tmp_path / "build" / expected / "vectors.faiss").read_bytes() == wanted
+
+
+def test_of_two_builds_at_once_the_second_is_told(shelf: Path, tmp_path: Path) -> None:
+    with FileLock(tmp_path / LOCK), pytest.raises(IndexBusy, match="another build is writing to .* Wait"):
+        build(shelf, tmp_path)
+    assert build(shelf, tmp_path).version == current(tmp_path)
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 2,000 bytes, as on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_build_on_a_full_disk_leaves_the_last_version(
+    two_versions: tuple[Path, str, str], write: Callable[[str, str], Path], small_files: None
+) -> None:
+    folder, first, second = two_versions
+    switch(folder, first)
+    documents = write("more/soup.md", "Soup is hot.\n\n" * 20).parent
+    with pytest.raises(OSError, match="cannot be written to its end"):
+        build(documents, folder)
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {first, second}
+    assert answering(folder)[0].info.version == current(folder) == first
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("chattr"), reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_to_is_named(shelf: Path, tmp_path: Path) -> None:
+    (tmp_path / "index").write_text("a file where the folder should be")
+    command = [sys.executable, "-m", "rag", "--home", str(tmp_path), "index", "build", str(shelf)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"error: {tmp_path}/index")
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_an_opened_version_answers_while_others_are_built_switched_to_and_pruned(
+    two_versions: tuple[Path, str, str],
+) -> None:
+    folder, first, _ = two_versions
+    opened, _ = answering(folder)
+    vector = HashingEmbedder().embed_queries(["soup"])
+    before = opened.vectors.search(vector, 3)[1].tolist()
+    switch(folder, first)
+    prune(folder, keep=0)
+    assert versions(folder) == [first]
+    assert opened.vectors.search(vector, 3)[1].tolist() == before
+    assert opened.lexical.search("soup", 3)[1].tolist()
+    assert [one.text for one in opened.sentences(opened.passages[0])]
+
+
+@pytest.mark.models
+def test_a_real_build_may_be_killed_at_any_moment_and_goes_on(shelf: Path, tmp_path: Path) -> None:
+    pull("all-MiniLM-L6-v2", progress=lambda *_: None)
+    settings = Settings(home=tmp_path / "home")
+    first = build_index(settings, [shelf])[0].version
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(60):
+        (many / f"{number}.md").write_text(
+            "".join(f"Bread {number}-{line} is baked. " * 9 + "\n\n" for line in range(9))
+        )
+    chance = random.Random(2)
+    command = [sys.executable, "-m", "rag", "--home", str(settings.home), "index", "build", str(many)]
+    kills = 0
+    for _ in range(12):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=PROJECT)
+        time.sleep(chance.uniform(0.3, 8))
+        child.kill()
+        kills += child.wait() == -signal.SIGKILL
+        in_use = current(settings.build)
+        assert faults(settings.build / in_use) == []
+        if in_use != first:
+            break
+    assert kills > 2
+    report = build_index(settings, [many])[0]
+    assert report.documents == 60
+    assert report.embedded < report.passages
+    assert current(settings.build) == report.version
+
+
+@pytest.mark.models
+def test_a_chat_picks_up_a_new_version_and_keeps_a_good_one(shelf: Path, changed: Path, tmp_path: Path) -> None:
+    pull("all-MiniLM-L6-v2", progress=lambda *_: None)
+    settings = Settings(home=tmp_path, generator="extractive")
+    first = build_index(settings, [shelf])[0].version
+    engine = LiveEngine(settings)
+    before = engine()
+    assert before is engine()
+    second = build_index(settings, [changed])[0].version
+    assert engine().version.info.version == second
+    assert before.ask("How much does a baker earn in Bern?").index.version == first
+    assert "soup" in engine().ask("What do cooks cook?").text
+    (settings.build / CURRENT).write_text("nonsense\n")
+    assert engine().version.info.version == second
+    assert "Until then" in engine().ask("What do cooks cook?").notice
+    shutil.rmtree(settings.build)
+    assert engine().version.info.version == second
