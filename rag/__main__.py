@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rag.settings import Settings
     from rag.types import Answer, ScoredPassage
 
+SHOWN = 20
+"""Skipped files that a build names."""
 GENERATORS = click.Choice(["extractive", "local", "hosted"])
 generator_option = click.option("--generator", type=GENERATORS, help="Who writes the answer [default: local].")
 role_option = click.option("--role", help="Only documents about this role.")
@@ -58,22 +60,45 @@ def index() -> None:
 
 @index.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--report", is_flag=True, help="Print what should be looked at in the documents, as `index inspect` does."
+)
 @click.pass_context
-def build(context: click.Context, paths: tuple[Path, ...]) -> None:
+def build(context: click.Context, paths: tuple[Path, ...], report: bool) -> None:
     """Index the documents under PATHS [default: index/sources]."""
-    from rag.wiring import build_index
+    from rag.inspection import as_text
+    from rag.wiring import build_index, inspected
 
-    report, documents = build_index(settings_of(context), paths, progress=Bars())
-    click.echo(f"version    {report.version}{' (was there already)' if report.was_there else ''}")
+    settings = settings_of(context)
+    built, documents = build_index(settings, paths, progress=Bars())
+    click.echo(f"version    {built.version}{' (was there already)' if built.was_there else ''}")
     for name in ("documents", "sections", "passages", "tokens"):
-        click.echo(f"{name:<10} {getattr(report, name):,}")
-    if report.cut:
-        click.echo(f"cut        {report.cut:,} sentences longer than the embedder reads were split")
-    if not report.was_there:
-        click.echo(f"embedded   {report.embedded:,}")
+        click.echo(f"{name:<10} {getattr(built, name):,}")
+    if built.cut:
+        click.echo(f"cut        {built.cut:,} sentences longer than the embedder reads were split")
+    if not built.was_there:
+        click.echo(f"embedded   {built.embedded:,}")
     click.echo(f"skipped    {len(documents.skipped):,}")
-    for one in documents.skipped:
+    for one in documents.skipped[:SHOWN]:
         click.echo(f"  {one.source}: {one.reason}")
+    if len(documents.skipped) > SHOWN:
+        click.echo(f"  and {len(documents.skipped) - SHOWN:,} more; see: python -m rag index inspect")
+    if report:
+        click.echo()
+        click.echo(as_text(inspected(settings, paths)))
+
+
+@index.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def inspect(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Check the documents under PATHS without indexing them: encodings, copies, languages, personal data and more."""
+    from rag.inspection import as_record, as_text
+    from rag.wiring import inspected
+
+    found = inspected(settings_of(context), paths, progress=Bars())
+    click.echo(json.dumps(as_record(found), ensure_ascii=False) if as_json else as_text(found))
 
 
 @index.command()

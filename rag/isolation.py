@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -37,6 +38,20 @@ class Isolated:
 
     def read_file(self, path: str, member: str = "") -> tuple[str, Parsed]:
         """As `rag.readers.files.read_file`. Raises Unreadable also for what took too long or ended the child."""
+        late, line = self._asked(path, member)
+        if not (line or late):  # the child had ended before: after a file that filled its memory, or by another's hand
+            late, line = self._asked(path, member)
+        if late:
+            raise Interrupted(f"took longer than {self._seconds:g} s to read; split it or save it in another format")
+        if not line:
+            raise Interrupted("ended the program that read it; save it anew or in another format")
+        found = json.loads(line)
+        if "reason" in found:
+            raise Unreadable(found["reason"])
+        return found["sha256"], parsed_from(found["parsed"])
+
+    def _asked(self, path: str, member: str) -> tuple[bool, str]:
+        """Whether the child had to be ended for taking too long, and its answer, "" if it gave none."""
         child = self._running()
         assert child.stdin
         assert child.stdout
@@ -48,28 +63,21 @@ class Isolated:
 
         timer = threading.Timer(self._seconds, end)
         timer.start()
-        try:
+        line = ""
+        with contextlib.suppress(OSError):
             child.stdin.write(json.dumps({"path": path, "member": member}) + "\n")
             child.stdin.flush()
             line = child.stdout.readline()
-        except OSError:
-            line = ""
-        finally:
-            timer.cancel()
+        timer.cancel()
         if not line.endswith("\n"):
             self._end()
-            raise Interrupted(
-                f"took longer than {self._seconds:g} s to read; split it or save it in another format"
-                if late.is_set()
-                else f"ended its reader (exit {child.returncode}); save it anew or in another format"
-            )
-        found = json.loads(line)
-        if "reason" in found:
-            raise Unreadable(found["reason"])
-        return found["sha256"], parsed_from(found["parsed"])
+            return late.is_set(), ""
+        return False, line
 
     def _running(self) -> subprocess.Popen[str]:
-        if self._child is None or self._child.poll() is not None:
+        if self._child is not None and self._child.poll() is not None:
+            self._end()
+        if self._child is None:
             self._child = subprocess.Popen(  # noqa: S603 - this very program
                 [sys.executable, "-m", "rag.readers", str(self._memory)],
                 stdin=subprocess.PIPE,

@@ -84,7 +84,6 @@ class Readings:
         head = {"text_sha256": text_sha256(parsed.text), "about": parsed.about, "notes": parsed.notes}
         return sha256, json.dumps(head, default=str), json.dumps(asdict(parsed), default=str)
 
-
     def _load(self, path: str, member: str, key: str, expected: str) -> Parsed:
         """What was read before. Raises SourceError if it was lost meanwhile, and the file has changed too."""
         assert self.cache

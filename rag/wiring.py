@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from rag import models
 from rag.answerability import STORED, read_fit
 from rag.answering import Engine
 from rag.cache import Cache
+from rag.chunking import split
 from rag.embedding import SentenceTransformersEmbedder
 from rag.errors import IndexMissing, RolewiseError, SettingsError
 from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
 from rag.indexing import Builder, BuildReport
+from rag.inspection import Inspection, inspect
 from rag.isolation import Isolated
 from rag.languages import language_of
 from rag.lexical import K1, TOKENIZER, B, Bm25Index
@@ -70,17 +73,43 @@ def make_store() -> Store:
     )
 
 
-def build_index(
-    settings: Settings, paths: Sequence[Path] = (), *, progress: Progress = lambda *_: None
-) -> tuple[BuildReport, Documents]:
-    """Builds a version from the documents under `paths`, or the default sources, and makes it the current one."""
+@contextlib.contextmanager
+def reading(settings: Settings, paths: Sequence[Path], progress: Progress) -> Iterator[tuple[Documents, Cache]]:
+    """The documents under `paths`, or in the default sources, and the cache that they are loaded from."""
     settings.build.mkdir(parents=True, exist_ok=True)
     with Cache(settings.build / CACHE) as cache, Isolated() as child:
         documents = read_documents(
             paths or [sources_of(settings)], read=child.read_file, cache=cache, progress=progress
         )
+        yield documents, cache
+
+
+def build_index(
+    settings: Settings, paths: Sequence[Path] = (), *, progress: Progress = lambda *_: None
+) -> tuple[BuildReport, Documents]:
+    """Builds a version from the documents under `paths`, or the default sources, and makes it the current one.
+
+    The texts of the documents cannot be loaded any more.
+    """
+    with reading(settings, paths, progress) as (documents, cache):
         builder = Builder(make_embedder(settings), TiktokenTokenizer(), make_store(), settings.passage_tokens, cache)
         return builder.build(documents, settings.build, progress), documents
+
+
+def inspected(settings: Settings, paths: Sequence[Path] = (), *, progress: Progress = lambda *_: None) -> Inspection:
+    """What a person should look at in the documents under `paths`, before trusting answers from them."""
+    embedder = make_embedder(settings)
+    with reading(settings, paths, progress) as (documents, _):
+        loaded = list(documents)
+        passages = [
+            passage
+            for document in loaded
+            for passage in split(
+                document, count=embedder.count, limit=embedder.max_tokens, budget=settings.passage_tokens
+            ).passages
+        ]
+        notes = {one.source: one.notes for one in documents.identities if one.notes}
+        return inspect(loaded, passages, skipped=documents.skipped, notes=notes)
 
 
 def open_index(settings: Settings, embedder: Embedder, version: str | None = None) -> IndexVersion:

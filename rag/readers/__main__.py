@@ -17,6 +17,8 @@ from rag.readers.files import read_file
 
 FORBIDDEN = ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn")
 
+FULL = "takes too much memory to be read; split it"
+
 
 def forbid(event: str, arguments: tuple[Any, ...]) -> None:  # noqa: ARG001 - the form of an audit hook
     if event in FORBIDDEN:
@@ -44,7 +46,7 @@ def answer(path: str, member: str) -> dict[str, Any]:
     except RecursionError:
         return {"reason": "is nested too deeply to be read"}
     except MemoryError:
-        return {"reason": "takes too much memory to be read"}
+        return {"reason": FULL}
     except Exception as error:  # noqa: BLE001 - parsers raise anything at all
         return {"reason": f"is damaged in a way that its reader does not know ({type(error).__name__})"}
 
@@ -58,8 +60,11 @@ def main() -> None:
     sys.addaudithook(forbid)
     for line in sys.stdin:
         request = json.loads(line)
-        answers.write(json.dumps(answer(request["path"], request["member"]), default=str) + "\n")
+        found = answer(request["path"], request["member"])
+        answers.write(json.dumps(found, default=str) + "\n")
         answers.flush()
+        if found.get("reason") == FULL:
+            return  # the next child begins with its memory empty
 
 
 main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,7 @@ LONGEST = 20 * 10**6
 """Characters of a document: some five times the Bible."""
 ARCHIVE = ".zip"
 MOST_MEMBERS = 10_000
+_HIDDEN = re.compile(r"\.[^.]|__MACOSX$")
 
 
 def read_file(path: str, member: str = "") -> tuple[str, Parsed]:
@@ -56,4 +58,4 @@ def _members(path: str) -> list[str]:
     names = [entry.filename for entry in _archive(path).infolist() if not entry.is_dir()]
     if len(names) > MOST_MEMBERS:
         raise Unreadable(f"holds {len(names):,} files; more than {MOST_MEMBERS:,} are not read, split it")
-    return sorted(name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.split("/")))
+    return sorted(name for name in names if not any(_HIDDEN.match(part) for part in name.split("/")))
