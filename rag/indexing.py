@@ -30,7 +30,7 @@ from rag.words import words
 _SPLITTER = "sentences, even, 1"
 VOCABULARY = 200_000
 """Words whose counts are kept at the most, the frequent ones first."""
-WINDOW = 512
+WINDOW = 128
 """Passages after which their vectors are kept: what a stopped build embeds again at the most."""
 STEP = 64
 """Passages that the embedder is given at once."""
