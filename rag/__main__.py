@@ -116,17 +116,20 @@ def register(context: click.Context, folder: Path | None) -> None:
 @click.pass_context
 def list_(context: click.Context) -> None:
     """Print the index versions, oldest first; the current one has a star."""
+    from rag.errors import VersionError
     from rag.versions import current, read_manifest, versions
 
     folder = settings_of(context).build
     in_use = current(folder)
     for version in versions(folder):
-        counts = read_manifest(folder, version)["counts"]
-        size = sum(path.stat().st_size for path in (folder / version).rglob("*") if path.is_file())
         star = "*" if version == in_use else " "
-        click.echo(
-            f"{star} {version}  {counts['documents']:>6,} documents  {counts['passages']:>8,} passages  {_bytes(size)}"
-        )
+        size = sum(path.stat().st_size for path in (folder / version).rglob("*") if path.is_file())
+        try:
+            counts = read_manifest(folder, version)["counts"]
+            what = f"{counts['documents']:>6,} documents  {counts['passages']:>8,} passages"
+        except VersionError as error:
+            what = str(error)
+        click.echo(f"{star} {version}  {what}  {_bytes(size)}")
 
 
 @index.command()
@@ -163,19 +166,20 @@ def verify(context: click.Context, version: str | None) -> None:
 @click.argument("version", required=False)
 @click.pass_context
 def rollback(context: click.Context, version: str | None) -> None:
-    """Switch to VERSION [default: the one written before the current one]."""
-    from rag.errors import IndexMissing
-    from rag.versions import current, switch, versions
+    """Switch to VERSION, if it is sound [default: the one written before the current one]."""
+    from rag.errors import IndexDamaged, IndexMissing
+    from rag.versions import current, faults, switch, versions
 
     folder = settings_of(context).build
     in_use = current(folder)
-    older = [one for one in versions(folder) if one != in_use or one == version]
     if version is None:
         known = versions(folder)
         older = known[: known.index(in_use)] if in_use in known else known
         if not older:
             raise IndexMissing(f"there is no version before {in_use}. See: python -m rag index list")
         version = older[-1]
+    if (folder / version).is_dir() and (found := faults(folder / version)):
+        raise IndexDamaged(f"{found[0]}. Nothing was switched; see: python -m rag index list")
     switch(folder, version)
     click.echo(f"{in_use} -> {version}")
 

@@ -127,6 +127,30 @@ def test_versions_are_listed_verified_rolled_back_and_pruned(home: Path, shelf: 
     assert "there is no version before" in str(run(home, "index", "rollback").exception)
 
 
+def test_a_damaged_version_is_listed_and_not_switched_to(home: Path, shelf: Path) -> None:
+    first = run(home, "index", "list").stdout.split()[1]
+    (shelf / "miller.md").unlink()
+    second = run(home, "index", "build", str(shelf)).stdout.split()[1]
+    (home / "index" / "build" / first / "words.json").write_text("{}")
+    assert "words.json was altered. Nothing was switched" in str(run(home, "index", "rollback").exception)
+    (home / "index" / "build" / first / "manifest.json").write_text("{}")
+    lines = run(home, "index", "list").stdout.splitlines()
+    assert [line[:14] for line in lines] == [f"  {first}", f"* {second}"]
+    assert "manifest.json is not a readable manifest" in lines[0]
+    assert run(home, "search", "bread", "--json").exit_code == 0
+
+
+def test_inspect_tells_what_to_look_at(shelf: Path, home: Path) -> None:
+    (shelf / "copy.md").write_text((shelf / "baker.md").read_text() + "\nWrite to anna@bakery.example.\n")
+    (shelf / "photo.png").write_bytes(b"x")
+    record = json.loads(run(home, "index", "inspect", str(shelf), "--json").stdout)
+    checks = {(one["check"], one["source"]) for one in record["findings"]}
+    assert {("personal data", "copy.md"), ("skipped", "photo.png")} <= checks
+    text = run(home, "index", "build", str(shelf), "--report").stdout
+    assert "copy.md" in text
+    assert "anna@" not in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
