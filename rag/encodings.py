@@ -11,6 +11,8 @@ SAMPLE = 200_000
 """Bytes from which an encoding is told; more would only take longer."""
 FEW = 16
 """Bytes beyond ASCII below which statistics tell nothing, and the most common of the old encodings is taken."""
+_PLAIN = rb'<a b="c">\u0041+AAA-'
+"""Reads the same in every encoding that leaves ASCII as it is; not so in UTF-16, UTF-7, EBCDIC or Python's escapes."""
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -37,9 +39,10 @@ def decoded(raw: bytes, declared: str = "") -> tuple[str, str]:
 
 
 def _known(name: str) -> str:
+    """The encoding of this name; "" for none and for one in which a file could not have named it as it did."""
     try:
-        return codecs.lookup(name).name if name else ""
-    except LookupError:
+        return codecs.lookup(name).name if name and _PLAIN.decode(name, "replace") == _PLAIN.decode("ascii") else ""
+    except (LookupError, ValueError):  # among them codecs that make no text, like "hex"
         return ""
 
 

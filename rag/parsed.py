@@ -79,12 +79,16 @@ class Writer:
                 self._section_start = start
 
     def title(self, text: str) -> None:
-        """A heading that only repeats the document's title: it belongs to no trail."""
-        self._close_section()
-        self._write(clean(text), "\n\n")
+        """A heading that only repeats the document's title: it belongs to no trail. A blank one is none."""
+        text = clean(text)
+        if text.strip():
+            self._close_section()
+            self._write(text, "\n\n")
 
     def heading(self, text: str, level: int) -> None:
         text = " ".join(clean(text).split())
+        if not text:
+            return
         self.title(text)
         while self._trail and self._trail[-1][0] >= level:
             self._trail.pop()

@@ -37,11 +37,11 @@ def test_a_child_that_hangs_or_dies_is_replaced(write: Write, tmp_path: Path) ->
     path = str(write("a.txt", "Bread."))
     pipe = tmp_path / "pipe.txt"
     os.mkfifo(pipe)
-    with Isolated(seconds=2) as isolated:
+    with Isolated(seconds=6) as isolated:
         began = time.monotonic()
-        with pytest.raises(Interrupted, match="took longer than 2 s to read"):
+        with pytest.raises(Interrupted, match="took longer than 6 s to read"):
             isolated.read_file(str(pipe))
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 12
         assert isolated.read_file(path)[1].text == "Bread.\n"
         isolated._running().kill()
         isolated._running().wait()

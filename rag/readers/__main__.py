@@ -35,20 +35,22 @@ def limit_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def answer(path: str, member: str) -> dict[str, Any]:
+def answer(path: str, member: str) -> str:
+    """What a file holds as JSON, or the reason why it cannot be read."""
     try:
         sha256, parsed = read_file(path, member)
-        return {"sha256": sha256, "parsed": asdict(parsed)}
+        return json.dumps({"sha256": sha256, "parsed": asdict(parsed)}, default=str)
     except Unreadable as error:
-        return {"reason": str(error)}
+        reason = str(error)
     except OSError as error:
-        return {"reason": f"cannot be opened: {error.strerror or error}"}
+        reason = f"cannot be opened: {error.strerror or error}"
     except RecursionError:
-        return {"reason": "is nested too deeply to be read"}
+        reason = "is nested too deeply to be read"
     except MemoryError:
-        return {"reason": FULL}
+        reason = FULL
     except Exception as error:  # noqa: BLE001 - parsers raise anything at all
-        return {"reason": f"is damaged in a way that its reader does not know ({type(error).__name__})"}
+        reason = f"is damaged in a way that its reader does not know ({type(error).__name__})"
+    return json.dumps({"reason": reason})
 
 
 def main() -> None:
@@ -61,9 +63,9 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         found = answer(request["path"], request["member"])
-        answers.write(json.dumps(found, default=str) + "\n")
+        answers.write(found + "\n")
         answers.flush()
-        if found.get("reason") == FULL:
+        if found == json.dumps({"reason": FULL}):
             return  # the next child begins with its memory empty
 
 

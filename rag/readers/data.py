@@ -11,7 +11,7 @@ from typing import Any
 
 from rag.encodings import decoded
 from rag.errors import Unreadable
-from rag.parsed import Parsed, Writer
+from rag.parsed import Parsed, Writer, clean
 from rag.readers.tables import entry
 
 _LONG = 200
@@ -20,6 +20,8 @@ _HEADINGS = 3
 """Depth down to which keys are headings."""
 _DEEPEST = 50
 """Levels of nesting beyond which nothing is a fact that a person would look up."""
+_UNNAMED = "unnamed"
+"""The heading of a key that is blank."""
 _TITLES = ("title", "name", "heading", "headline", "subject", "question", "label", "id", "_id")
 """Fields that say what a record is about, the most telling first."""
 
@@ -41,7 +43,7 @@ def read(raw: bytes) -> Parsed:
         _write_records(records, "line", writer, 1)
     else:
         if isinstance(value, dict):
-            about = {"title": value["title"]} if _is_short(value.get("title")) else {}
+            about = {"title": _seen(value["title"])} if _is_short(value.get("title")) else {}
             _write_object(value, writer, 1, "")
         else:
             records = list(enumerate(value if isinstance(value, list) else [value], 1))
@@ -97,7 +99,7 @@ def _write_records(records: Sequence[tuple[int, Any]], place: str, writer: Write
         writer.block(entry(pair for pair in own if pair[1] != title and not _is_prose(pair[1])))
         prose = [pair for pair in own if _is_prose(pair[1])]
         for name, value in prose:
-            if len(prose) > 1 and name:
+            if len(prose) > 1 and _seen(name):
                 writer.heading(name, level + 1)
             writer.block(value)
 
@@ -117,7 +119,7 @@ def _write_object(value: Mapping[str, Any], writer: Writer, level: int, trail: s
             writer.block(f"- {name}: {text}", gap=gap)
             gap = "\n"
     for key, inner in nested.items():
-        writer.heading(key, level)
+        writer.heading(_seen(key) or _UNNAMED, level)
         place = f"{trail}.{key}".lstrip(".")
         if isinstance(inner, dict):
             _write_object(inner, writer, level + 1, place)
@@ -162,11 +164,16 @@ def _is_prose(value: Any) -> bool:
 
 
 def _is_short(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and not _is_prose(value)
+    return isinstance(value, str) and bool(_seen(value)) and not _is_prose(value)
+
+
+def _seen(text: str) -> str:
+    """The text in one line without what is not seen."""
+    return " ".join(clean(text).split())
 
 
 def _title(record: Any) -> str:
     if not isinstance(record, dict):
         return ""
     fields = {key.casefold(): value for key, value in record.items()}
-    return next((" ".join(fields[key].split()) for key in _TITLES if _is_short(fields.get(key))), "")
+    return next((_seen(fields[key]) for key in _TITLES if _is_short(fields.get(key))), "")

@@ -127,7 +127,9 @@ def _is_around(element: Any) -> bool:
 
 def _found(page: Any) -> str:
     import trafilatura
+    from lxml import etree
 
+    etree.strip_attributes(page, "colspan", "rowspan")  # it fills them with empty cells: minutes for a small page
     try:
         return trafilatura.extract(page, include_comments=False, include_formatting=False, favor_recall=True) or ""
     except RecursionError:  # on pages nested some hundred deep

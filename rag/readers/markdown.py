@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
@@ -13,9 +14,12 @@ from markdown_it.token import Token
 
 from rag.encodings import decoded
 from rag.errors import Unreadable
-from rag.parsed import Parsed, Writer
+from rag.parsed import Parsed, Writer, clean
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
+
+_MISTAGGED = (AttributeError, TypeError, LookupError, ArithmeticError)
+"""What PyYAML lets through for a value that is not of the kind its tag names, as in "!!timestamp x"."""
 
 
 def read(raw: bytes) -> Parsed:
@@ -26,14 +30,29 @@ def read(raw: bytes) -> Parsed:
     about: Mapping[str, Any] = {}
     if match := _FRONT_MATTER.match(source):
         try:
-            loaded = yaml.safe_load(match[1])
+            about = _about(yaml.safe_load(match[1]))
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise Unreadable(f"its front matter is not valid YAML: {' '.join(str(error).split())}") from error
-        about = loaded if isinstance(loaded, dict) else {}
+        except _MISTAGGED as error:
+            raise Unreadable("its front matter is not valid YAML: a value is not of the kind its tag names") from error
         source = source[match.end() :]
     tokens = MarkdownIt("commonmark").enable("table").parse(source)
     _write_blocks(tokens, writer, about)
     return writer.parsed(about)
+
+
+def _about(front_matter: Any) -> dict[str, Any]:
+    """Title, role and aliases as text. All else is left out: dates as keys, or lists that hold themselves, say nothing
+    of a document."""
+    fields = front_matter if isinstance(front_matter, dict) else {}
+    aliases = fields.get("aliases")
+    plain = {name: text for name in ("title", "role") if (text := _scalar(fields.get(name)))}
+    listed = list(filter(None, map(_scalar, aliases if isinstance(aliases, list) else [aliases])))
+    return {**plain, "aliases": listed} if listed else plain
+
+
+def _scalar(value: Any) -> str:
+    return clean(str(value)) if isinstance(value, str | int | float | dt.date) else ""
 
 
 def _write_blocks(tokens: list[Token], writer: Writer, about: Mapping[str, Any]) -> None:

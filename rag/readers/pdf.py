@@ -161,7 +161,9 @@ def _hidden(page: PdfPage, textpage: PdfTextPage, firsts: list[int]) -> set[int]
         if outside or alpha.value == 0 or (shape and raw.FPDFTextObj_GetTextRenderMode(shape) == _INVISIBLE):
             hidden.add(index)
         elif min(red.value, green.value, blue.value) >= _WHITE:
-            white.append((index, box.left - left, top - box.top, box.right - left, top - box.bottom))
+            place = (box.left - left, top - box.top, box.right - left, top - box.bottom)
+            if all(map(math.isfinite, place)):
+                white.append((index, *place))
     if white and max(right - left, top - bottom) < 5000:  # points; a larger picture would take too much memory
         picture = page.render(scale=1, rotation=(360 - page.get_rotation()) % 360, grayscale=True).to_numpy()
         for index, x0, y0, x1, y1 in white:

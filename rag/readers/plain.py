@@ -93,9 +93,9 @@ def _levels(parts: Sequence[_Part]) -> list[int]:
     prose and no chapter that introduced its headings is open. A paragraph that ends a list ends such a chapter.
     """
     levels: list[int] = []
+    is_first = True
     introduced = False
     for number, part in enumerate(parts):
-        is_first = not any(levels)
         below = parts[number + 1].level if number + 1 < len(parts) else _IN_LIST
         leads_into_list = bool(ENTRY.match(part.blocks[0])) if part.blocks else below == _IN_LIST
         introduces = below != _IN_LIST and _introduces(part)
@@ -108,6 +108,7 @@ def _levels(parts: Sequence[_Part]) -> list[int]:
             introduced = introduces
         else:
             levels.append(2)
+        is_first = is_first and levels[-1] == 0
     return levels
 
 

@@ -25,6 +25,8 @@ _DAMAGED = (
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="([A-Z]+)(\d+):[A-Z]+(\d+)"')
 _UNCOUNTED = re.compile(rb"<f\b[^<>]*(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v></v>|</c>)")
 """A formula without the value that it had when the workbook was saved."""
+_LAST_ROW = 2**20
+"""Of any sheet in Excel. A row may claim a number far beyond, and openpyxl fills the gap with empty ones."""
 _HINTS = re.compile(r"\[(?!\$)[^\]]*\]|_.|\*.")
 """What a number format says of colour, conditions and space."""
 _FORMAT = re.compile(r"([^#0?]*)(?:[#0?]*[#0?,]*[#0?]+)(?:\.([#0?]*))?([^#0?.,]*)")
@@ -68,6 +70,8 @@ def _shown_rows(sheet: Any, merged: dict[tuple[int, int], int]) -> Iterator[tupl
     """The rows that hold anything; a cell merged over rows is said in each of them."""
     held: dict[int, tuple[str, int]] = {}  # by column: a text and the last row that it holds for
     for number, row in enumerate(sheet.iter_rows(), 1):
+        if number > _LAST_ROW:
+            raise Unreadable(f"numbers a row beyond {_LAST_ROW:,}, the last that a sheet can have; save it anew")
         cells = [shown(cell.value, cell.number_format) if cell.value is not None else "" for cell in row]
         if not any(cells):
             continue
