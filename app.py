@@ -11,18 +11,25 @@ import html
 import logging
 import socket
 import threading
+import time
+import webbrowser
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import gradio as gr
+import uvicorn
 from gradio.events import api
 
 from rag import models, pages
 from rag.answering import EXTRACTIVE, Engine
+from rag.api import PREFIX, create_api
+from rag.conversations import LONGEST_TITLE, Reason, Store
 from rag.errors import RolewiseError, SettingsError
 from rag.record import answer_record, passage_record
+from rag.safety import Guard, hosts_for, token_for
 from rag.settings import Settings
 from rag.types import Answer, Finished, Retrieved, Token
 
@@ -42,6 +49,10 @@ CHATS = 4
 """Answers written at a time: one may wait for a local model while extractive ones go on beside it."""
 SEARCHES = 8
 TICK_SECONDS = 1.5
+STOP_SECONDS = 10
+CONNECTIONS = 512
+REASONS: dict[str, Reason] = {one.capitalize(): one for one in get_args(Reason)}
+"""What a person may find wanting in an answer, as the page offers it."""
 
 
 class LocalModel:
@@ -97,10 +108,17 @@ class LocalModel:
         self._text = f"Pulling {self.name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB ({self._share:.0%})"
 
 
-def build_app(engine: Callable[[], Engine], settings: Settings, *, pulling: LocalModel | None = None) -> gr.Blocks:
+def build_app(
+    engine: Callable[[], Engine],
+    settings: Settings,
+    *,
+    pulling: LocalModel | None = None,
+    store: Store | None = None,
+) -> gr.Blocks:
     """The page over what `engine` gives for each question.
 
-    `pulling` is the local model on its way, if one is; the caller starts it.
+    `pulling` is the local model on its way, if one is; the caller starts it. What is asked, answered and thought of it
+    is kept in `store`.
     """
     writers = [("Quotations only", EXTRACTIVE), ("Local model", LOCAL)]
     if settings.hosted_url:
@@ -119,8 +137,9 @@ def build_app(engine: Callable[[], Engine], settings: Settings, *, pulling: Loca
                 line = gr.HTML(pulling.line() if pulling else "", visible=bool(pulling), elem_id="model-status")
                 panel = gr.HTML(pages.NOTHING_YET, elem_id="sources", render=False)
                 record = gr.JSON(visible=False, render=False)
-                earlier = gr.State({})
-                _chat(engine, inputs=[writer, role, earlier], outputs=[panel, record, earlier])
+                earlier, kept = gr.State({}), gr.State(Kept())
+                inputs, outputs = [writer, role, earlier, kept], [panel, record, earlier, kept]
+                _chat(engine, store, inputs=inputs, outputs=outputs)
             with gr.Column(scale=2, min_width=340, elem_id="panel"):
                 panel.render()  # type: ignore[no-untyped-call]
                 record.render()  # type: ignore[no-untyped-call]
@@ -134,10 +153,26 @@ def build_app(engine: Callable[[], Engine], settings: Settings, *, pulling: Loca
     return demo  # type: ignore[no-any-return]
 
 
-def _chat(engine: Callable[[], Engine], *, inputs: list[Any], outputs: list[Any]) -> None:
+@dataclass(frozen=True)
+class Kept:
+    """Where a conversation is kept: its id in the store, and that of each of its turns, in order."""
+
+    conversation: str = ""
+    turns: tuple[str, ...] = ()
+
+    def with_turn(self, store: Store, number: int, record: dict[str, Any]) -> Kept:
+        """With turn `number`, from 1 on, in the place of those that were there from it on."""
+        conversation, turns = (self.conversation, self.turns) if number > 1 else ("", ())
+        conversation = conversation or store.begin(record["question"].strip()[:LONGEST_TITLE])
+        if len(turns) >= number:
+            store.cut(conversation, turns[number - 1])
+        return Kept(conversation, (*turns[: number - 1], store.add_turn(conversation, record["question"], record)))
+
+
+def _chat(engine: Callable[[], Engine], store: Store | None, *, inputs: list[Any], outputs: list[Any]) -> None:
     def answer(
-        question: str, history: list[dict[str, Any]], generator: str, role: str, earlier: dict[int, str]
-    ) -> Iterator[tuple[str, str, dict[str, Any], dict[int, str]]]:
+        question: str, history: list[dict[str, Any]], generator: str, role: str, earlier: dict[int, str], kept: Kept
+    ) -> Iterator[tuple[str, str, dict[str, Any], dict[int, str], Kept]]:
         """Answer a question from the documents, with the quotation for each sentence."""
         said = pages.messages(history)
         turn = 1 + sum(message.role == "user" for message in said)
@@ -150,16 +185,32 @@ def _chat(engine: Callable[[], Engine], *, inputs: list[Any], outputs: list[Any]
                     match event:
                         case Retrieved(passages):
                             panel = pages.reading(passages)
-                            yield pages.WRITING, panel, {}, earlier
+                            yield pages.WRITING, panel, {}, earlier, kept
                         case Token(piece):
                             text += piece
-                            yield pages.bubble(text, turn), panel, {}, earlier
+                            yield pages.bubble(text, turn), panel, {}, earlier, kept
                         case Finished(done):
+                            record = answer_record(done)
+                            if store:
+                                with _logged():
+                                    kept = kept.with_turn(store, turn, record | {"role": role or None})
+                            shown = pages.sources(done, turn, earlier)
                             now = earlier | {turn: pages.quotations(done, turn)}
-                            yield _said(done, turn), pages.sources(done, turn, earlier), answer_record(done), now
+                            yield _said(done, turn), shown, record, now, kept
+
+    def rate(kept: Kept, data: gr.LikeData) -> None:
+        """Keep what a person thinks of an answer."""
+        turn = data.index[0] if isinstance(data.index, (tuple, list)) else data.index
+        turn //= 2  # a question and its answer are two messages
+        if store and turn < len(kept.turns) and data.liked != "":
+            with _told():
+                if isinstance(data.liked, str):
+                    store.rate(kept.turns[turn], "bad", [REASONS[data.liked]] if data.liked in REASONS else ())
+                else:
+                    store.rate(kept.turns[turn], "good" if data.liked else "bad")
 
     documents = engine().version.documents
-    gr.ChatInterface(
+    chat = gr.ChatInterface(
         answer,
         chatbot=gr.Chatbot(
             label="Conversation",
@@ -171,7 +222,7 @@ def _chat(engine: Callable[[], Engine], *, inputs: list[Any], outputs: list[Any]
             sanitize_html=True,
             allow_tags=False,
             latex_delimiters=[],  # "$153,000 to $267,000" is money
-            feedback_options=None,
+            feedback_options=("Like", "Dislike", *REASONS) if store else None,
         ),
         textbox=gr.Textbox(
             label="Your question", placeholder="Ask a question", submit_btn=True, stop_btn=True, autofocus=True
@@ -186,6 +237,8 @@ def _chat(engine: Callable[[], Engine], *, inputs: list[Any], outputs: list[Any]
         api_name="chat",
         fill_height=False,
     )
+    if store:
+        chat.chatbot.like(rate, [inputs[-1]], None, queue=False, api_visibility="private")
 
 
 def _said(answer: Answer, turn: int) -> str:
@@ -251,6 +304,15 @@ def _watch(model: LocalModel, line: gr.HTML, writer: gr.Dropdown, *, switches: b
 
 
 @contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """An expected failure that an answer is not to be lost for."""
+    try:
+        yield
+    except RolewiseError as error:
+        logger.warning("%s", error)
+
+
+@contextlib.contextmanager
 def _told() -> Iterator[None]:
     """An expected failure becomes a message on the page, which would read it as HTML; no traceback is printed."""
     try:
@@ -260,56 +322,102 @@ def _told() -> Iterator[None]:
         raise gr.Error(message[:1].upper() + message[1:], title="Not possible", print_exception=False) from None
 
 
-def start(demo: gr.Blocks, *, host: str = "127.0.0.1", port: int = 0, open_browser: bool = False) -> str:
-    """Serves the page in the background and returns its address. Port 0 takes any free one. Raises SettingsError."""
+class Server:
+    """The page and the HTTP API on one port, served in the background once it is made. Raises SettingsError."""
+
+    def __init__(
+        self,
+        demo: gr.Blocks,
+        engine: Callable[[], Engine],
+        settings: Settings,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str = "",
+    ) -> None:
+        """Port 0 takes any free one. With a `token` nothing is answered without it."""
+        port = _free(host, port)
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        font = gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700))  # its 600 lacks letters
+        writers = [EXTRACTIVE, LOCAL, *([HOSTED] if settings.hosted_url else [])]
+        page = gr.mount_gradio_app(
+            create_api(engine, models=[f"{PREFIX}{writer}" for writer in writers]),
+            demo,
+            path="/",
+            show_error=False,
+            run_history=False,
+            enable_monitoring=False,
+            allowed_paths=[],
+            footer_links=[],
+            theme=gr.themes.Default(primary_hue="sky", neutral_hue="slate", font=[font, "system-ui", "sans-serif"]),
+            css=pages.CSS,
+            head=pages.HEAD,
+        )
+        config = uvicorn.Config(
+            Guard(page, token=token, hosts=hosts_for(host, settings.host_names)),
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,  # else a client chooses the address it is counted by
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, name="server", daemon=True)
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.01)
+
+    def wait(self) -> None:
+        """Returns when the server has ended."""
+        while self._thread.is_alive():
+            self._thread.join(1)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(STOP_SECONDS)
+
+
+def _free(host: str, port: int) -> int:
+    """The port, or a free one for 0. Raises SettingsError if it cannot be listened on."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-            port = probe.getsockname()[1]
+            return int(probe.getsockname()[1])
     except OSError as error:
         raise SettingsError(
             f"the page cannot be served at {host}:{port} ({error.strerror}). Give another --port, or 0 for any."
         ) from error
-    font = gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700))  # its 600 lacks letters
-    demo.launch(
-        server_name=host,
-        server_port=port,
-        inbrowser=open_browser,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
-        show_error=False,
-        run_history=False,
-        enable_monitoring=False,
-        allowed_paths=[],
-        footer_links=[],
-        theme=gr.themes.Default(primary_hue="sky", neutral_hue="slate", font=[font, "system-ui", "sans-serif"]),
-        css=pages.CSS,
-        head=pages.HEAD,
-    )
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def launch(settings: Settings, *, host: str = "127.0.0.1", port: int = 7860, open_browser: bool = False) -> None:
-    """Serves the page until interrupted. Prints one line with its address when it is ready."""
+    """Serves page and API until interrupted. Prints one line with the address when it is ready."""
     from rag.wiring import LiveEngine
 
+    token = token_for(host, settings.token.get_secret_value())
     engine = LiveEngine(settings)
     local = LocalModel.of(engine(), settings)
-    demo = build_app(engine, settings, pulling=local)
-    url = start(demo, host=host, port=port, open_browser=open_browser)
-    click.echo(f"Rolewise is ready at {url}")
+    with Store(settings.conversations) as store:
+        demo = build_app(engine, settings, pulling=local, store=store)
+        server = Server(demo, engine, settings, host=host, port=port, token=token)
+        url = f"{server.url}?token={token}" if token else server.url
+        click.echo(f"Rolewise is ready at {url}")
+        if open_browser:
+            webbrowser.open(url)
 
-    def warm() -> None:  # the first question then waits for no loading
-        with contextlib.suppress(RolewiseError):
-            engine().ask("What is it about?", generator=EXTRACTIVE)
-        if local:
-            local.start()
+        def warm() -> None:  # the first question then waits for no loading
+            with contextlib.suppress(RolewiseError):
+                engine().ask("What is it about?", generator=EXTRACTIVE)
+            if local:
+                local.start()
 
-    threading.Thread(target=warm, name="warm-up", daemon=True).start()
-    demo.block_thread()
+        threading.Thread(target=warm, name="warm-up", daemon=True).start()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait()
+        server.stop()
 
 
 if __name__ == "__main__":

@@ -52,6 +52,11 @@ class Settings(BaseSettings):
     context_tokens: int = Field(default=4096, ge=512)
     answer_tokens: int = Field(default=320, ge=16)
 
+    token: SecretStr = SecretStr("")
+    """What page and API ask for where they can be reached from beyond this machine; one is made up if none is set."""
+    host_names: tuple[str, ...] = ()
+    """Further names under which they may be reached."""
+
     hosted_url: str = ""
     hosted_model: str = ""
     hosted_key: SecretStr = SecretStr("")
@@ -62,6 +67,10 @@ class Settings(BaseSettings):
     @property
     def build(self) -> Path:
         return self.home / "index" / "build"
+
+    @property
+    def conversations(self) -> Path:
+        return self.home / "var" / "conversations.sqlite"
 
     @classmethod
     def settings_customise_sources(

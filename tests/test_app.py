@@ -16,7 +16,7 @@ import pytest
 from gradio_client import Client  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
-from app import LocalModel, build_app, start
+from app import LocalModel, Server, build_app
 from rag import pages
 from rag.answering import Engine
 from rag.errors import GeneratorError, ModelError, SettingsError
@@ -109,18 +109,19 @@ def _event_loops_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Serves the page over an engine on a free port and returns a client of it."""
-    running: list[tuple[gr.Blocks, Client]] = []
+    running: list[tuple[Server, Client]] = []
 
     def served(engine: Engine, settings: Settings | None = None, pulling: LocalModel | None = None) -> Client:
         demo = build_app(lambda: engine, settings or Settings(generator="extractive"), pulling=pulling)
-        client = Client(start(demo), verbose=False)
-        running.append((demo, client))
+        server = Server(demo, lambda: engine, settings or Settings(generator="extractive"))
+        client = Client(server.url, verbose=False)
+        running.append((server, client))
         return client
 
     yield served
-    for demo, client in running:
+    for server, client in running:
         client.close()
-        demo.close(verbose=False)
+        server.stop()
 
 
 @pytest.fixture
@@ -330,7 +331,7 @@ def test_generators_and_roles_offered_follow_settings_and_documents(bakery: Engi
 def test_a_taken_port_is_told_in_one_line(serve: Serve, bakery: Engine) -> None:
     port = int(serve(bakery).src.rstrip("/").rpartition(":")[2])
     with pytest.raises(SettingsError, match=rf"127\.0\.0\.1:{port} .*Give another --port"):
-        start(build_app(lambda: bakery, Settings(generator="extractive")), port=port)
+        Server(build_app(lambda: bakery, Settings()), lambda: bakery, Settings(), port=port)
 
 
 # The local model on its way

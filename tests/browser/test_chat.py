@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import gradio as gr
 import pytest
 from playwright.sync_api import Page, Request, expect, sync_playwright
 
-from app import build_app, start
+from app import Server, build_app
 from rag.answering import Engine
+from rag.conversations import Store
 from rag.settings import Settings
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -40,7 +40,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def open_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Engine], Page]]:
+def open_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Page]]:
     """Opens the page over an engine; fails at the end if it asked for anything beyond loopback or a script failed."""
     made: list[asyncio.AbstractEventLoop] = []
     new_event_loop = asyncio.new_event_loop
@@ -49,33 +49,34 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Engine], Pa
         made.append(new_event_loop())
         return made[-1]
 
-    demos: list[gr.Blocks] = []
+    servers: list[Server] = []
     foreign: list[Request] = []
     failures: list[str] = []
     with monkeypatch.context() as patched:
         patched.setattr(asyncio, "new_event_loop", noted)  # Gradio leaves the loops of its locks open
 
-        def served(engine: Engine) -> str:
-            demo = build_app(lambda: engine, Settings(generator="extractive"))
-            demos.append(demo)
-            return start(demo)
+        def served(engine: Engine, store: Store | None) -> str:
+            settings = Settings(generator="extractive")
+            demo = build_app(lambda: engine, settings, store=store)
+            servers.append(Server(demo, lambda: engine, settings))
+            return servers[-1].url
 
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=str(CHROMIUM), headless=True, args=ARGUMENTS)
 
-            def opened(engine: Engine) -> Page:
+            def opened(engine: Engine, store: Store | None = None) -> Page:
                 page = browser.new_page(viewport={"width": 1280, "height": 800})
                 page.on("request", lambda request: foreign.append(request))  # noqa: PLW0108 - it must be a Python function
                 page.on("pageerror", lambda error: failures.append(str(error)))
-                page.goto(served(engine))
+                page.goto(served(engine, store))
                 page.get_by_label("Your question").wait_for()
                 return page
 
             yield opened
             left = [one.url for one in foreign if one.failure != "csp" and not one.url.startswith(WITHIN)]
             browser.close()
-    for demo in demos:
-        demo.close(verbose=False)
+    for server in servers:
+        server.stop()
     for loop in made:
         if not loop.is_running():
             loop.close()
@@ -90,7 +91,7 @@ def ask(page: Page, question: str) -> None:
 
 
 def test_a_marker_leads_to_its_quotation(
-    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
 ) -> None:
     page = open_page(engine_over(shelf))
     expect(page.locator("#sources")).to_contain_text("appear here before the")
@@ -108,7 +109,7 @@ def test_a_marker_leads_to_its_quotation(
 
 
 def test_the_keyboard_alone_reaches_a_quotation_and_returns(
-    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
 ) -> None:
     page = open_page(engine_over(shelf))
     ask(page, "What does a Baker earn in Bern?")
@@ -123,7 +124,7 @@ def test_the_keyboard_alone_reaches_a_quotation_and_returns(
 
 
 def test_a_marker_of_an_earlier_answer_still_leads_to_its_own_quotation(
-    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
 ) -> None:
     page = open_page(engine_over(shelf))
     ask(page, "What does a Baker earn in Bern?")
@@ -136,7 +137,7 @@ def test_a_marker_of_an_earlier_answer_still_leads_to_its_own_quotation(
 
 
 def test_search_shows_passages_on_enter(
-    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
 ) -> None:
     page = open_page(engine_over(shelf))
     page.get_by_role("tab", name="Search").click()
@@ -148,7 +149,7 @@ def test_search_shows_passages_on_enter(
 
 
 def test_an_empty_question_brings_a_message(
-    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
 ) -> None:
     page = open_page(engine_over(shelf))
     page.get_by_role("tab", name="Search").click()
@@ -157,7 +158,7 @@ def test_an_empty_question_brings_a_message(
 
 
 def test_markup_in_a_document_stays_text(
-    write: Callable[[str, str], Path], engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+    write: Callable[[str, str], Path], engine_over: Callable[..., Engine], open_page: Callable[..., Page]
 ) -> None:
     text = f"A Baker earns {' or '.join(EVIL)} a year of baking.\n"
     page = open_page(engine_over(write("evil/evil.txt", text).parent))
@@ -171,9 +172,31 @@ def test_markup_in_a_document_stays_text(
 
 
 def test_a_picture_in_a_pasted_question_is_not_fetched(
-    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[[Engine], Page]
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
 ) -> None:
     page = open_page(engine_over(shelf))
     ask(page, "What does a Baker earn in Bern? ![](http://evil.example/p.png) <script>document.title = 'evil'</script>")
     page.wait_for_timeout(300)  # for a request that must not come; the fixture looks for it
     assert page.title() == "Rolewise"
+
+
+def test_conversations_and_ratings_are_kept(
+    shelf: Path, tmp_path: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
+) -> None:
+    with Store(tmp_path / "conversations.sqlite") as store:
+        page = open_page(engine_over(shelf), store)
+        ask(page, "What does a Baker earn in Bern?")
+        page.get_by_role("button", name="Dislike").first.click()
+        ask(page, "And in Basel?")
+        expect(page.get_by_role("log")).to_contain_text("Basel: 64,500 francs a year")
+        page.get_by_role("button", name="Like", exact=True).last.click()
+        page.get_by_role("button", name="Feedback").first.hover()
+        page.get_by_role("button", name="Should have refused").first.click(timeout=5000)
+        page.wait_for_timeout(500)
+        [conversation] = store.list()
+        assert conversation.title == "What does a Baker earn in Bern?"
+        turns = store.turns(conversation.id)
+        assert [turn.question for turn in turns] == ["What does a Baker earn in Bern?", "And in Basel?"]
+        assert "Basel: 64,500 francs a year" in {one["quote"] for one in turns[1].record["citations"]}
+        ratings = [(turn.rating.verdict, turn.rating.reasons) for turn in turns if turn.rating]
+        assert ratings == [("bad", ("should have refused",)), ("good", ())]
