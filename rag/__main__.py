@@ -6,6 +6,7 @@ needs when it runs, so that `--help` is at once there and `search` loads no gene
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -309,6 +310,41 @@ def serve(context: click.Context, host: str, port: int, generator: str | None, o
     from app import launch
 
     launch(settings_of(context, generator=generator), host=host, port=port, open_browser=open_browser)
+
+
+@cli.command()
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Records, JSONL.")
+@click.pass_context
+def ratings(context: click.Context, output: Path) -> None:
+    """Write the answers that were rated bad in the chat, for: python -m eval candidates OUTPUT -o QUESTIONS."""
+    from rag.conversations import Store
+
+    with Store(settings_of(context).conversations) as store:
+        click.echo(f"{store.export(output):,} answers in {output}")
+
+
+@cli.command()
+@click.option("--http", is_flag=True, help="Serve over HTTP instead of stdin and stdout.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on, with --http.")
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="With --http.")
+@generator_option
+@click.pass_context
+def mcp(context: click.Context, http: bool, host: str, port: int, generator: str | None) -> None:
+    """Serve search, answers and documents to programs that speak the Model Context Protocol."""
+    from rag.mcp import run_http, run_stdio
+    from rag.safety import token_for
+    from rag.wiring import LiveEngine
+
+    settings = settings_of(context, generator=generator)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout carries the protocol and nothing else
+        engine = LiveEngine(settings)
+    if not http:
+        run_stdio(engine)
+        return
+    token = token_for(host, settings.token.get_secret_value())
+    if token and not settings.token.get_secret_value():
+        click.echo(f"token: {token}", err=True)
+    run_http(engine, host=host, port=port, token=token)
 
 
 @cli.group()

@@ -12,11 +12,11 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 LAYERS = [
     "types errors protocols settings progress parsed encodings files",
-    "words chunking figures kinds roles following introductions orders spelling fusion prompts questions choosing packing citations record likeness",
-    "readers cache tokens embedding vectors lexical extractive llama hosted models logistic languages",
-    "isolation readings sources inspection versions indexing retrieval evidence comparing verification answerability calibration answering",
-    "wiring",
-    "__main__ pages",
+    "words chunking figures kinds roles following introductions orders spelling fusion prompts questions choosing packing citations record likeness safety",
+    "readers cache pages tokens embedding vectors lexical extractive llama hosted models logistic languages",
+    "conversations isolation readings sources inspection versions indexing retrieval evidence comparing verification answerability calibration answering",
+    "wiring mcp api",
+    "__main__",
 ]
 """Of the files of the package, and of its one package, `readers`."""
 LAYER = {name: number for number, layer in enumerate(LAYERS) for name in layer.split()}
