@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import ipaddress
 import logging
 import signal
 import socket
@@ -36,6 +35,7 @@ from rag import __version__
 from rag.answering import Engine
 from rag.errors import RolewiseError, SettingsError, SourceError
 from rag.record import answer_record, passage_record
+from rag.safety import is_loopback
 from rag.types import Answer, Document, Event, Finished, Message, Retrieved, Status, Token, Weighed
 
 logger = logging.getLogger(__name__)
@@ -440,14 +440,6 @@ class _Bearing:
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine can reach what listens at `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def as_text(result: AskResult) -> str:

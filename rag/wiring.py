@@ -136,7 +136,10 @@ def _engine(
 
     index, notice = (opened(version), "") if version else latest_sound(settings.build, opened)
     if notice:
+        from rag.safety import without_paths
+
         logger.warning("%s", notice)
+        notice = without_paths(notice)  # it goes to whoever asks
     return Engine(
         version=index,
         embedder=embedder,

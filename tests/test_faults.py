@@ -289,6 +289,8 @@ def test_a_chat_picks_up_a_new_version_and_keeps_a_good_one(shelf: Path, changed
     assert "soup" in engine().ask("What do cooks cook?").text
     (settings.build / CURRENT).write_text("nonsense\n")
     assert engine().version.info.version == second
-    assert "Until then" in engine().ask("What do cooks cook?").notice
+    notice = engine().ask("What do cooks cook?").notice
+    assert "Until then" in notice
+    assert str(tmp_path) not in notice
     shutil.rmtree(settings.build)
     assert engine().version.info.version == second

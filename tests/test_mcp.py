@@ -31,7 +31,6 @@ from rag.mcp import (
     as_text,
     create_server,
     http_app,
-    is_loopback,
     run_http,
 )
 from rag.protocols import Draft
@@ -474,24 +473,6 @@ def test_beyond_this_machine_a_token_must_be_given(engine: Engine) -> None:
 def test_an_address_in_use_is_told(engine: Engine) -> None:
     with serving(engine) as url, pytest.raises(SettingsError, match=r"Give another --port, or 0 for any\.$"):
         run_http(lambda: engine, port=int(url.split(":")[2].split("/")[0]))
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("127.0.0.1", True),
-        ("127.9.9.9", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("192.168.1.2", False),
-        ("localhost.attacker.example", False),
-        ("", False),
-    ],
-)
-def test_which_hosts_are_loopback(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
 
 
 SCRIPT = """

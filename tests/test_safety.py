@@ -429,3 +429,21 @@ def test_lifespan_reaches_the_application() -> None:
     make: Callable[..., ASGIApp] = Guard
     assert sent_to(make(app, token=TOKEN, hosts=HERE), {"type": "lifespan"}) == []
     assert seen == ["lifespan"]
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.2", False),
+        ("localhost.attacker.example", False),
+        ("", False),
+    ],
+)
+def test_which_hosts_are_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
