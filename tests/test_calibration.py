@@ -38,6 +38,7 @@ def test_signals_by_hand() -> None:
             "name": 0.9,
             "strange": (0.2 * 1 + 0.4 * 1 + 0.9 * 2) / 4,
             "role": 0.0,
+            "kind": 1.0,  # it asks for an amount, and the evidence has none
             "judged": math.log(3),
         }
     )

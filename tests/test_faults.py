@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import resource
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -179,25 +178,28 @@ def test_of_two_builds_at_once_the_second_is_told(shelf: Path, tmp_path: Path) -
     assert build(shelf, tmp_path).version == current(tmp_path)
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 2,000 bytes, as on a disk that is full."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, before)
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from tests.test_faults import build
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # no file may grow beyond it, as on a disk that is full
+try:
+    build(Path(sys.argv[1]), Path(sys.argv[2]))
+except OSError as error:
+    print(error)
+"""
 
 
 def test_a_build_on_a_full_disk_leaves_the_last_version(
-    two_versions: tuple[Path, str, str], write: Callable[[str, str], Path], small_files: None
+    two_versions: tuple[Path, str, str], write: Callable[[str, str], Path]
 ) -> None:
     folder, first, second = two_versions
     switch(folder, first)
     documents = write("more/soup.md", "Soup is hot.\n\n" * 20).parent
-    with pytest.raises(OSError, match="cannot be written to its end"):
-        build(documents, folder)
+    command = [sys.executable, "-c", FULL_DISK, str(documents), str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert "cannot be written to its end" in run.stdout
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {first, second}
     assert answering(folder)[0].info.version == current(folder) == first
 
