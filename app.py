@@ -49,6 +49,8 @@ CHATS = 4
 """Answers written at a time: one may wait for a local model while extractive ones go on beside it."""
 SEARCHES = 8
 TICK_SECONDS = 1.5
+GRACE_SECONDS = 1
+"""For answers that are being written when the server is stopped; a page keeps its stream open for good."""
 STOP_SECONDS = 10
 CONNECTIONS = 512
 REASONS: dict[str, Reason] = {one.capitalize(): one for one in get_args(Reason)}
@@ -362,6 +364,7 @@ class Server:
             proxy_headers=False,  # else a client chooses the address it is counted by
             server_header=False,
             limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="server", daemon=True)
