@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rag.choosing import complements, other_voices, rivals
-from rag.kinds import has_kind
+from rag.kinds import kind_asked
 from rag.orders import addresses_program
 from rag.packing import NEAR
 from rag.protocols import Embedder, TokenVectors, Vectors
@@ -73,7 +73,9 @@ class EvidenceFinder:
         rarity = np.array([word.rarity for _, word in asked_words])
         whole = np.array([one.text @ asked.text for one in contexts])
         by_word = nearness @ rarity / rarity.sum() if asked_words else np.zeros(len(contexts))
-        scores = whole + by_word + SUITS * np.array([has_kind(question, sentence.text) for _, sentence in candidates])
+        scores = whole + by_word
+        if kind := kind_asked(question):
+            scores = scores + SUITS * np.array([kind.is_in(sentence.text) for _, sentence in candidates])
         order = sorted(range(len(candidates)), key=lambda row: (-scores[row], row))
         ranked = [Evidence(*candidates[row], float(scores[row])) for row in order]
         near = nearness[order[:limit]].max(axis=0) if asked_words else []

@@ -36,6 +36,9 @@ class Kind:
     asked: re.Pattern[str]
     given: re.Pattern[str]
 
+    def is_in(self, text: str) -> bool:
+        return bool(self.given.search(text))
+
 
 def _any(words: str) -> str:
     return rf"\b(?:{'|'.join(words.split())})\b"
@@ -84,13 +87,7 @@ def kind_asked(question: str) -> Kind | None:
     return next((kind for kind in KINDS if kind.asked.search(question)), None)
 
 
-def has_kind(question: str, text: str) -> bool:
-    """Whether the question asks for a kind of thing, and `text` has one."""
-    kind = kind_asked(question)
-    return kind is not None and bool(kind.given.search(text))
-
-
 def lacks_kind(question: str, text: str) -> bool:
     """Whether the question asks for a kind of thing, and `text` has none."""
     kind = kind_asked(question)
-    return kind is not None and not kind.given.search(text)
+    return kind is not None and not kind.is_in(text)
