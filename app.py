@@ -13,8 +13,9 @@ import socket
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,14 +24,18 @@ import gradio as gr
 import uvicorn
 from gradio.events import api
 
-from rag import models, pages
+from rag import models
 from rag.answering import EXTRACTIVE, Engine
 from rag.api import PREFIX, create_api
 from rag.conversations import LONGEST_TITLE, Reason, Store
 from rag.errors import RolewiseError, SettingsError
+from rag.pages import answers as pages
+from rag.pages import asset
+from rag.pages.search import results
 from rag.record import answer_record, passage_record
 from rag.safety import Guard, hosts_for, token_for
 from rag.settings import Settings
+from rag.slots import Slots, Waiting
 from rag.types import Answer, Finished, Retrieved, Token
 
 logger = logging.getLogger(__name__)
@@ -44,9 +49,11 @@ EXAMPLES = {
     "What sets a distinguished ML engineer apart?": "distinguished-ml-engineer",
 }
 """Questions about the bundled guides, each offered where its document is in the index."""
+HEAD = f"""<meta http-equiv="Content-Security-Policy"
+content="default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"><script>{asset("chat.js")}</script>"""
 MOST_PASSAGES = 100
-CHATS = 4
-"""Answers written at a time: one may wait for a local model while extractive ones go on beside it."""
+CHATS = 128
+"""Answers that are waited for at a time. The slots are fewer; they tell how many are ahead."""
 SEARCHES = 8
 TICK_SECONDS = 1.5
 GRACE_SECONDS = 1
@@ -116,8 +123,9 @@ def build_app(
     *,
     pulling: LocalModel | None = None,
     store: Store | None = None,
+    slots: Slots | None = None,
 ) -> gr.Blocks:
-    """The page over what `engine` gives for each question.
+    """The page over what `engine` gives for each question, which takes its turns in `slots`.
 
     `pulling` is the local model on its way, if one is; the caller starts it. What is asked, answered and thought of it
     is kept in `store`.
@@ -141,7 +149,7 @@ def build_app(
                 record = gr.JSON(visible=False, render=False)
                 earlier, kept = gr.State({}), gr.State(Kept())
                 inputs, outputs = [writer, role, earlier, kept], [panel, record, earlier, kept]
-                _chat(engine, store, inputs=inputs, outputs=outputs)
+                _chat(engine, slots or Slots(), store, inputs=inputs, outputs=outputs)
             with gr.Column(scale=2, min_width=340, elem_id="panel"):
                 panel.render()  # type: ignore[no-untyped-call]
                 record.render()  # type: ignore[no-untyped-call]
@@ -171,20 +179,24 @@ class Kept:
         return Kept(conversation, (*turns[: number - 1], store.add_turn(conversation, record["question"], record)))
 
 
-def _chat(engine: Callable[[], Engine], store: Store | None, *, inputs: list[Any], outputs: list[Any]) -> None:
-    def answer(
+def _chat(
+    engine: Callable[[], Engine], slots: Slots, store: Store | None, *, inputs: list[Any], outputs: list[Any]
+) -> None:
+    async def answer(
         question: str, history: list[dict[str, Any]], generator: str, role: str, earlier: dict[int, str], kept: Kept
-    ) -> Iterator[tuple[str, str, dict[str, Any], dict[int, str], Kept]]:
+    ) -> AsyncIterator[tuple[str, str, dict[str, Any], dict[int, str], Kept]]:
         """Answer a question from the documents, with the quotation for each sentence."""
         said = pages.messages(history)
         turn = 1 + sum(message.role == "user" for message in said)
         earlier = {number: one for number, one in earlier.items() if number < turn}  # retry, undo and clear go back
         text, panel = "", ""
         with _told():
-            events = engine().stream_answer(question, history=said, role=role or None, generator=generator)
-            with contextlib.closing(events):
-                for event in events:
+            events = slots.events(engine, generator, question, history=said, role=role or None)
+            async with contextlib.aclosing(events):
+                async for event in events:
                     match event:
+                        case Waiting(ahead):
+                            yield pages.waiting(ahead), panel, {}, earlier, kept
                         case Retrieved(passages):
                             panel = pages.reading(passages)
                             yield pages.WRITING, panel, {}, earlier, kept
@@ -195,7 +207,8 @@ def _chat(engine: Callable[[], Engine], store: Store | None, *, inputs: list[Any
                             record = answer_record(done)
                             if store:
                                 with _logged():
-                                    kept = kept.with_turn(store, turn, record | {"role": role or None})
+                                    whole = record | {"role": role or None}
+                                    kept = await slots.run(partial(kept.with_turn, store, turn, whole))
                             shown = pages.sources(done, turn, earlier)
                             now = earlier | {turn: pages.quotations(done, turn)}
                             yield _said(done, turn), shown, record, now, kept
@@ -250,7 +263,7 @@ def _said(answer: Answer, turn: int) -> str:
 def _search_tab(engine: Callable[[], Engine], roles: list[tuple[str, str]]) -> None:
     def show(question: str, role: str, k: int) -> str:
         with _told():
-            return pages.results(question, engine().search(question, k=int(k), role=role or None))
+            return results(question, engine().search(question, k=int(k), role=role or None))
 
     gr.HTML('<p class="quiet">The passages alone, as an answer would find them. No model writes anything.</p>')
     with gr.Row(elem_id="searching"):
@@ -333,6 +346,7 @@ class Server:
         engine: Callable[[], Engine],
         settings: Settings,
         *,
+        slots: Slots | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         token: str = "",
@@ -343,7 +357,7 @@ class Server:
         font = gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700))  # its 600 lacks letters
         writers = [EXTRACTIVE, LOCAL, *([HOSTED] if settings.hosted_url else [])]
         page = gr.mount_gradio_app(
-            create_api(engine, models=[f"{PREFIX}{writer}" for writer in writers]),
+            create_api(engine, slots or Slots(), models=[f"{PREFIX}{writer}" for writer in writers]),
             demo,
             path="/",
             show_error=False,
@@ -352,8 +366,8 @@ class Server:
             allowed_paths=[],
             footer_links=[],
             theme=gr.themes.Default(primary_hue="sky", neutral_hue="slate", font=[font, "system-ui", "sans-serif"]),
-            css=pages.CSS,
-            head=pages.HEAD,
+            css=asset("chat.css"),
+            head=HEAD,
         )
         config = uvicorn.Config(
             Guard(page, token=token, hosts=hosts_for(host, settings.host_names)),
@@ -404,8 +418,9 @@ def launch(settings: Settings, *, host: str = "127.0.0.1", port: int = 7860, ope
     engine = LiveEngine(settings)
     local = LocalModel.of(engine(), settings)
     with Store(settings.conversations) as store:
-        demo = build_app(engine, settings, pulling=local, store=store)
-        server = Server(demo, engine, settings, host=host, port=port, token=token)
+        slots = Slots()
+        demo = build_app(engine, settings, pulling=local, store=store, slots=slots)
+        server = Server(demo, engine, settings, slots=slots, host=host, port=port, token=token)
         url = f"{server.url}?token={token}" if token else server.url
         click.echo(f"Rolewise is ready at {url}")
         if open_browser:

@@ -11,15 +11,13 @@ import asyncio
 import contextlib
 import json
 import logging
-import math
 import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Annotated, Any, Literal
 
 import anyio
-import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
@@ -30,21 +28,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import __version__, types
 from rag.answering import LONGEST_QUESTION, Engine
-from rag.errors import RolewiseError, SettingsError
+from rag.errors import Busy, RolewiseError, SettingsError
 from rag.record import answer_record, passage_record
 from rag.safety import error_response, without_paths
+from rag.slots import SEARCH, Slots, Waiting
 from rag.types import Answer, Citation, Document, Event, Finished, Retrieved, Token
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 PREFIX = "rolewise-"
-SEARCH = "search"
-SLOTS = {"extractive": 4, "local": 1, "hosted": 8, SEARCH: 4}
-"""So many at a time: a local model writes for one at once, hosted ones wait for the network."""
-WAITING = 64
-"""Requests that may wait for their slots, all kinds together."""
 RETRY_SECONDS = 5
+"""After which a client that found no place may try again."""
 LONGEST_MESSAGE = 32_000
 """Characters of a message that is not a question, such as an earlier answer with its footnotes."""
 MOST_MESSAGES = 100
@@ -151,54 +145,6 @@ FOUND: dict[str, Any] = {
 }
 
 
-class Slots:
-    """Places at the engine, a few for each kind of work, so that slow work of one kind keeps no other waiting."""
-
-    def __init__(self) -> None:
-        self._free = {kind: anyio.CapacityLimiter(count) for kind, count in SLOTS.items()}
-        self._threads = anyio.CapacityLimiter(math.inf)  # the slots bound them
-        self._waiting = 0
-
-    @contextlib.asynccontextmanager
-    async def slot(self, kind: str) -> AsyncIterator[None]:
-        """Waits for a place and holds it. Raises HTTPException where too many wait already."""
-        limiter, holder = self._free[kind], object()
-        try:
-            limiter.acquire_on_behalf_of_nowait(holder)
-        except anyio.WouldBlock:
-            await self._wait(limiter, holder)
-        try:
-            yield
-        finally:
-            limiter.release_on_behalf_of(holder)
-
-    async def _wait(self, limiter: anyio.CapacityLimiter, holder: object) -> None:
-        if self._waiting >= WAITING:
-            raise HTTPException(429, "too many requests are waiting.", {"retry-after": str(RETRY_SECONDS)})
-        self._waiting += 1
-        try:
-            await limiter.acquire_on_behalf_of(holder)
-        finally:
-            self._waiting -= 1
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """What blocks, in a thread. The caller holds a slot. Whoever is cancelled waits until the thread is done."""
-        return await anyio.to_thread.run_sync(work, limiter=self._threads)
-
-    async def events(
-        self, engine: Callable[[], Engine], generator: str, question: str, **options: Any
-    ) -> AsyncGenerator[Event, None]:
-        """The events of an answer. Closing this closes the engine's generator, then frees the slot."""
-        async with self.slot(generator):
-            events = await self.run(lambda: engine().stream_answer(question, generator=generator, **options))
-            try:
-                while (event := await self.run(lambda: next(events, None))) is not None:
-                    yield event
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self.run(events.close)
-
-
 class Sealed:
     """ASGI middleware: what nobody expected becomes an error without details, logged by its class alone."""
 
@@ -245,7 +191,7 @@ class WhileThere(Response):
                 watching.cancel()
 
 
-def create_api(engine: Callable[[], Engine], *, models: Sequence[str]) -> FastAPI:
+def create_api(engine: Callable[[], Engine], slots: Slots, *, models: Sequence[str]) -> FastAPI:
     """The API over what `engine` gives for each request; `models` are the names it answers to, such as
     "rolewise-extractive"."""
     api = FastAPI(
@@ -260,14 +206,12 @@ def create_api(engine: Callable[[], Engine], *, models: Sequence[str]) -> FastAP
     api.add_middleware(Sealed)
     for expected in (RequestValidationError, HTTPException, RolewiseError):
         api.add_exception_handler(expected, _explain)
-    _add_answers(api, engine, models)
+    _add_answers(api, engine, slots, models)
     _add_documents(api, engine)
     return api
 
 
-def _add_answers(api: FastAPI, engine: Callable[[], Engine], models: Sequence[str]) -> None:
-    slots = Slots()
-
+def _add_answers(api: FastAPI, engine: Callable[[], Engine], slots: Slots, models: Sequence[str]) -> None:
     @api.post("/v1/chat/completions", tags=["answers"], response_model=None, responses={200: COMPLETION})
     async def chat_completions(asked: ChatRequest) -> Response:
         """Answer the last question, in OpenAI's format. `rolewise` holds the whole record of the answer."""
@@ -401,7 +345,7 @@ def _completion(answer: Answer, head: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _chunks(
-    events: AsyncGenerator[Event, None], head: dict[str, Any], with_usage: bool
+    events: AsyncGenerator[Waiting | Event, None], head: dict[str, Any], with_usage: bool
 ) -> AsyncGenerator[str, None]:
     """The answer as OpenAI's chunks; the first comes when it is certain that the question can be answered."""
     head = head | {"object": "chat.completion.chunk"} | ({"usage": None} if with_usage else {})
@@ -414,6 +358,8 @@ async def _chunks(
     async with contextlib.aclosing(events):
         async for event in events:
             match event:
+                case Waiting(ahead):
+                    yield f": {ahead} ahead\n\n"
                 case Retrieved():
                     yield _sse(chunk({"role": "assistant", "content": ""}))
                 case Token(text):
@@ -477,6 +423,8 @@ def _explained(error: Exception) -> JSONResponse:
             return error_response(400, f"{param or 'the body'}: {fault['msg']}.", param=param)
         case SettingsError():
             return error_response(400, str(error))
+        case Busy():
+            return error_response(429, str(error), headers={"retry-after": str(RETRY_SECONDS)})
         case RolewiseError():
             return error_response(503, str(error))
         case HTTPException():

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rag.errors import RolewiseError, SettingsError
-from rag.pages import as_markdown
+from rag.pages.markup import as_markdown
 from rag.types import Message
 
 logger = logging.getLogger(__name__)

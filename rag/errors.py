@@ -12,7 +12,8 @@ RolewiseError
 │   └── IndexBusy
 ├── ModelError         a model is unknown, not pulled, or its file is not the expected one
 │   └── ModelMissing
-└── GeneratorError     a generator failed while answering
+├── GeneratorError     a generator failed while answering
+└── Busy               too many ask at once
 """
 
 
@@ -65,4 +66,8 @@ class ModelMissing(ModelError):
 
 
 class GeneratorError(RolewiseError):
+    pass
+
+
+class Busy(RolewiseError):
     pass

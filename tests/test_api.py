@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
-from rag import api
+from rag import slots
 from rag.answering import Engine
 from rag.api import ChatMessage, conversation, create_api, footnotes, inert
 from rag.errors import IndexDamaged, RolewiseError, SettingsError
@@ -29,6 +29,7 @@ from rag.prompts import load_prompts
 from rag.protocols import Draft, Generator
 from rag.record import answer_record
 from rag.retrieval import HybridRetriever
+from rag.slots import Slots
 from rag.sources import read_documents
 from rag.tokens import TiktokenTokenizer
 from rag.types import Evidence, GeneratorInfo, Message
@@ -116,7 +117,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> Iterator[str]:
-    with served(create_api(lambda: engine, models=MODELS)) as address:
+    with served(create_api(lambda: engine, Slots(), models=MODELS)) as address:
         yield address
 
 
@@ -440,7 +441,7 @@ def test_a_client_that_leaves_stops_the_generator_and_frees_its_slot(
 def test_when_too_many_wait_the_next_is_told_to_come_again(
     http: httpx.Client, slow: SlowGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "WAITING", 0)
+    monkeypatch.setattr(slots, "WAITING", 0)
     body = asked(PAY) | {"model": MODELS[1], "stream": True}
     with http.stream("POST", PATH, json=body) as first:
         next(first.iter_lines())
@@ -472,7 +473,7 @@ def failing(error: Exception) -> Callable[[], Engine]:
 def test_what_fails_tells_nothing_of_the_machine(
     error: Exception, status: int, message: str, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = create_api(failing(error), models=MODELS)
+    app = create_api(failing(error), Slots(), models=MODELS)
     http = httpx.Client(trust_env=False, verify=False)
     with caplog.at_level(logging.INFO), served(app) as address, http:
         http.base_url = httpx.URL(address)
@@ -506,7 +507,7 @@ class BreakingEngine(Engine):
 
 def test_a_failure_in_the_middle_of_a_stream_is_its_last_event(engine: Engine) -> None:
     broken = BreakingEngine(**vars(engine))
-    with served(create_api(lambda: broken, models=MODELS)) as address, client_of(address) as client:
+    with served(create_api(lambda: broken, Slots(), models=MODELS)) as address, client_of(address) as client:
         chunks = client.chat.completions.create(
             model=MODELS[0], messages=[{"role": "user", "content": PAY}], stream=True
         )

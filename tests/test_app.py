@@ -17,9 +17,11 @@ from gradio_client import Client  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
 from app import LocalModel, Server, build_app
-from rag import pages
 from rag.answering import Engine
 from rag.errors import GeneratorError, ModelError, SettingsError
+from rag.pages import answers as pages
+from rag.pages import markup
+from rag.pages.search import results
 from rag.protocols import Draft
 from rag.settings import Settings
 from rag.types import Evidence, GeneratorInfo, Message
@@ -146,7 +148,7 @@ def text_of(markup: str) -> str:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_markdown_of_a_document_is_read_as_its_characters(text: str) -> None:
-    escaped = pages.as_markdown(text)
+    escaped = markup.as_markdown(text)
     assert html.unescape(escaped) == "\n".join(line.strip() for line in text.splitlines())
     assert not re.search(r"[\\`*_\[\]<>!|~^$@{}]", escaped)
     assert not re.search(r"\w://|www\.|^\s*(?:[#=+-]|\d+[.)]\s)", escaped, re.IGNORECASE | re.MULTILINE)
@@ -155,12 +157,12 @@ def test_markdown_of_a_document_is_read_as_its_characters(text: str) -> None:
 
 def test_common_prose_is_left_as_it_is() -> None:
     prose = "Senior level: $153,000 to $267,000 a year (2024); C++ and C# at 3.5%, well-known."
-    assert pages.as_markdown(prose).replace("&#36;", "$") == prose
+    assert markup.as_markdown(prose).replace("&#36;", "$") == prose
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_html_of_a_document_holds_no_markup_and_no_template(text: str) -> None:
-    escaped = pages.as_html(text)
+    escaped = markup.as_html(text)
     assert html.unescape(escaped) == text
     assert not re.search(r"""[<>"'`${}\\]""", escaped)
 
@@ -266,7 +268,7 @@ def test_markup_in_documents_stays_text(
     engine = engine_over(write("evil/<b>evil.txt", EVIL).parent)
     bubble, panel, record = chat(serve(engine), "What does a Baker earn a year?")
     assert "<script>alert(3)</script>" in record["answer"]
-    for shown in (bubble, panel, pages.results("Baker", engine.search("Baker"))):
+    for shown in (bubble, panel, results("Baker", engine.search("Baker"))):
         assert "<script" not in shown
         assert "<img" not in shown
     assert "](http" not in bubble
@@ -274,7 +276,7 @@ def test_markup_in_documents_stays_text(
         "A Baker earns <script>alert(3)</script> and ![](http://evil.example/p.png)"
     )
     assert "<b" not in panel.replace("<b>extractive</b>", "").replace("<blockquote", "")
-    assert f"<mark>{pages.as_html(EVIL.strip())}</mark>" in panel
+    assert f"<mark>{markup.as_html(EVIL.strip())}</mark>" in panel
 
 
 def test_the_search_endpoint_finds_what_the_engine_finds(serve: Serve, bakery: Engine) -> None:
@@ -292,7 +294,7 @@ def test_the_search_endpoint_finds_what_the_engine_finds(serve: Serve, bakery: E
 
 def test_search_cards_mark_the_words_and_tell_every_stage(bakery: Engine) -> None:
     found = bakery.search("grinding grain", k=1)
-    card = pages.results("grinding grain", found)
+    card = results("grinding grain", found)
     assert "Millers <mark>grind</mark> <mark>grain</mark>." in card
     for stage, rank in found[0].ranks.items():
         assert f"<dt>{stage}</dt><dd>rank {rank}, score {found[0].scores[stage]:.3f}</dd>" in card

@@ -1,0 +1,164 @@
+"""The chat as markup: answers, their quotations, and what stands around them. Values in, HTML or Markdown out.
+
+The only links of an answer are the ones that `bubble` makes from its own markers.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from rag.pages.markup import as_html, as_markdown, place, trail
+from rag.types import Answer, Citation, Message, ScoredPassage
+
+WRITING = "*Writing from the passages …*"
+NOTHING_YET = """<section class="sources" aria-label="Sources"><h2>Sources</h2>
+<p class="quiet">The passages that an answer is made from appear here before the answer does, and each quotation stands
+here in its place in the document.</p></section>"""
+PROMISE = """<p class="promise"><strong>What the check proves:</strong> the quoted words stand in the source, at that
+place, and hold every figure and name of the sentence. <strong>What it does not:</strong> that the sentence follows from
+them, or that the source is right.</p>"""
+HEADER = """<header class="masthead"><h1>Rolewise</h1>
+<p>Answers from documents, every sentence with its quotation.</p></header>"""
+NOT_FOUND_HINT = "The nearest passages are listed under Sources."
+SUGGESTIONS = (
+    "Name the role you mean, or choose it above the conversation.",
+    "Ask for one thing at a time, in words that a document would use.",
+    "See under Search what the documents hold.",
+)
+
+_MARKERS = re.compile(r"(?: \[\d+\])+$")
+_LINK = re.compile(r"\s?\[\d+\]\(#source-[^)]*\)")
+
+
+def bubble(text: str, turn: int) -> str:
+    """An answer as Markdown, each marker a link to its quotation in the panel; `turn` counts the chat's questions."""
+    paragraphs = []
+    for line in text.splitlines():
+        found = _MARKERS.search(line)
+        said = as_markdown(line[: found.start()] if found else line)
+        numbers = re.findall(r"\d+", found[0]) if found else []
+        links = [f'[{number}](#source-{turn}-{number} "Show quotation {number}")' for number in numbers]
+        paragraphs.append(" ".join([said, *links]))
+    return "\n\n".join(paragraphs)
+
+
+def waiting(ahead: int) -> str:
+    """Shown while others are served."""
+    before = {0: "You are next.", 1: "1 question is ahead of yours."}
+    return f"*{before.get(ahead, f'{ahead} questions are ahead of yours.')}*"
+
+
+def not_found_bubble(text: str) -> str:
+    return f"{as_markdown(text)}\n\n{NOT_FOUND_HINT}"
+
+
+def messages(history: Iterable[Mapping[str, object]]) -> list[Message]:
+    """A chat as Gradio keeps it, without our links and entities. Content is a text or a list of blocks."""
+    said = []
+    for item in history:
+        blocks = item["content"] if isinstance(item["content"], list) else [item["content"]]
+        texts = [block.get("text", "") if isinstance(block, dict) else str(block) for block in blocks]
+        text = "\n".join(filter(None, texts))
+        if item["role"] == "user":
+            said.append(Message("user", text))
+        elif item["role"] == "assistant":
+            said.append(Message("assistant", html.unescape(_LINK.sub("", text)).strip()))
+    return said
+
+
+def reading(passages: Sequence[ScoredPassage]) -> str:
+    """The panel while an answer is written: the passages it will be made from."""
+    return _panel("Reading these passages", _folds(passages))
+
+
+def sources(answer: Answer, turn: int, earlier: Mapping[int, str]) -> str:
+    """The panel beside a finished answer. `earlier` holds the `quotations` of the chat's other answers by turn."""
+    parts = [_notice(answer)]
+    if answer.status == "not_found":
+        title = "The documents do not tell"
+        items = "".join(f"<li>{as_html(one)}</li>" for one in SUGGESTIONS)
+        parts += [f"<h3>What may help</h3><ul>{items}</ul>", _signature(answer)]
+        parts.append(_group("Nearest passages", answer.passages))
+    else:
+        count = len(answer.citations)
+        title = f"{count} quotation{'s' if count != 1 else ''}, found word for word"
+        cited = {citation.passage.id for citation in answer.citations}
+        others = [one for one in answer.passages if one.passage.id not in cited]
+        parts += [quotations(answer, turn), _signature(answer), _struck(answer), _group("Other passages read", others)]
+    parts.append(_earlier(earlier))
+    return _panel(title, "".join(parts))
+
+
+def quotations(answer: Answer, turn: int) -> str:
+    """A fold for each citation, with the element id that its marker links to."""
+    return "".join(_quotation(one, f"source-{turn}-{one.marker}", one.marker == 1) for one in answer.citations)
+
+
+def status(text: str, share: float | None = None) -> str:
+    """A line about the local model; `share` of 1 is drawn as a bar where it is known."""
+    if not text:
+        return ""
+    bar = f'<progress max="1" value="{share:.4f}" aria-label="Model pulled"></progress>' if share is not None else ""
+    return f'<p class="status" role="status">{bar}<span>{as_html(text)}</span></p>'
+
+
+def _panel(title: str, body: str) -> str:
+    return f'<section class="sources" aria-label="Sources"><h2>{as_html(title)}</h2>{body}</section>'
+
+
+def _group(title: str, passages: Sequence[ScoredPassage]) -> str:
+    return f"<h3>{as_html(title)}</h3>{_folds(passages)}" if passages else ""
+
+
+def _folds(passages: Sequence[ScoredPassage]) -> str:
+    return "".join(
+        f'<details><summary>{trail(one.passage)}</summary><p class="text">{as_html(one.passage.text)}</p>'
+        f'<p class="place">{place(one.passage)}</p></details>'
+        for one in passages
+    )
+
+
+def _quotation(citation: Citation, element: str, is_open: bool) -> str:
+    passage = citation.passage
+    start, end = citation.start - passage.start, citation.end - passage.start
+    before, quote, after = passage.text[:start], passage.text[start:end], passage.text[end:]
+    return (
+        f'<details class="quotation" id="{element}"{" open" if is_open else ""}>'
+        f'<summary><span class="number">{citation.marker}</span> {trail(passage)}</summary>'
+        f'<blockquote class="text">{as_html(before)}<mark>{as_html(quote)}</mark>{as_html(after)}</blockquote>'
+        f'<p class="place">{place(citation)}</p></details>'
+    )
+
+
+def _notice(answer: Answer) -> str:
+    notes = [f"Read as: {answer.read_as}" if answer.read_as else "", answer.notice]
+    return "".join(f'<p class="notice" role="note">{as_html(note)}</p>' for note in notes if note)
+
+
+def _struck(answer: Answer) -> str:
+    if not answer.struck:
+        return ""
+    items = "".join(f"<li><s>{as_html(one.sentence)}</s> <em>{as_html(one.reason)}</em></li>" for one in answer.struck)
+    summary = f"<summary>Struck from the draft ({len(answer.struck)})</summary>"
+    return f'<details class="struck">{summary}<ul>{items}</ul></details>'
+
+
+def _signature(answer: Answer) -> str:
+    who = answer.generator
+    named = who.name if who.name == who.model else f"{who.name} ({who.model})"
+    seconds = answer.timings_ms.get("total", 0.0) / 1000
+    return (
+        f'<p class="signature">Written by <b>{as_html(named)}</b> in {seconds:.1f} s from index '
+        f"<code>{as_html(answer.index.version)}</code></p>"
+    )
+
+
+def _earlier(quotations_by_turn: Mapping[int, str]) -> str:
+    folds = "".join(
+        f"<h4>Answer {turn}</h4>{one}" for turn, one in sorted(quotations_by_turn.items(), reverse=True) if one
+    )
+    return (
+        f'<details class="earlier"><summary>Quotations of earlier answers</summary>{folds}</details>' if folds else ""
+    )
