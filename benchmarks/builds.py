@@ -49,7 +49,7 @@ def _text(number: int, words: int, vocabulary: list[str], chance: random.Random)
 def _build(home: Path, folder: Path) -> str:
     command = [sys.executable, "-c", _MEASURED, "--home", str(home), "index", "build", str(folder)]
     began = time.perf_counter()
-    run = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - this program
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - this program
     seconds = time.perf_counter() - began
     embedded = re.search(r"embedded\s+([\d,]+)", run.stdout)
     peak = int(run.stdout.rsplit("peak", 1)[1])

@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rag.errors import IndexDamaged, IndexMismatch, IndexMissing, SourceError
-from rag.indexing import Builder, BuildReport
+from rag.indexing import Builder, BuildReport, finds_itself
 from rag.sources import read_documents
 from rag.tokens import TiktokenTokenizer
+from rag.vectors import FaissIndex
 from rag.versions import IndexVersion, current, faults, open_version, prune, read_texts, switch, versions
 from rag.wiring import make_store
 from tests.conftest import HashingEmbedder
@@ -156,3 +158,12 @@ def test_sentences_of_a_passage_know_a_lead_that_stands_in_another_passage(
     version = open_shelf(folder)
     assert len(version.passages) == 3
     assert {one.lead for one in version.sentences(version.passages[2])} == {"They are:"}
+
+
+def test_rows_of_a_large_index_find_themselves_and_no_other_does() -> None:
+    vectors = np.random.default_rng(0).standard_normal((10_000, 384), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = FaissIndex.build(vectors)
+    rows = np.arange(0, len(vectors), 50)
+    assert all(finds_itself(index, row, vectors[row]) for row in rows)
+    assert not any(finds_itself(index, row, vectors[row + 1]) for row in rows)
