@@ -229,6 +229,7 @@ class _Draft:
     struck: list[Struck] = field(default_factory=list)
     text: str = ""
     notice: str = ""
+    labels: tuple[str, ...] = ()
     unstated: int = 0
     """Of how many roles or documents that were asked about the documents do not tell."""
     unanswerable: float | None = None
@@ -281,6 +282,7 @@ class _Draft:
 
         No generator takes part: a model that is given several roles at once mixes them up.
         """
+        self.labels = tuple(labels)
         version, limit = self.engine.version, self.engine.evidence_limit
         found: dict[str, Findings] = {}
         for label in labels:
@@ -352,6 +354,7 @@ class _Draft:
             timings_ms=self.clock.marks,
             notice=f"{self.engine.notice} {self.notice}".strip(),
             unanswerable=self.unanswerable,
+            labels=self.labels if self.citations else (),
         )
 
 

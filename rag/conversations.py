@@ -36,7 +36,7 @@ LONGEST_TITLE = 200
 LONGEST_COMMENT = 2000
 """Characters."""
 MOST_LISTED = 1000
-SCHEMA = 1
+SCHEMA = 2
 """`PRAGMA user_version` of the file."""
 
 _MOST_WORDS = 32
@@ -53,6 +53,7 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA secure_delete = ON",
 )
+_OWNED = "ALTER TABLE conversations ADD COLUMN owner TEXT NOT NULL DEFAULT ''"
 _TABLES = (
     """CREATE TABLE conversations (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL,
          created TEXT NOT NULL, updated TEXT NOT NULL)""",
@@ -73,8 +74,9 @@ _TABLES = (
     """CREATE TRIGGER title_changed AFTER UPDATE OF title ON conversations BEGIN
          UPDATE words SET text = new.title WHERE rowid = -new.number; END""",
     "CREATE TRIGGER title_deleted AFTER DELETE ON conversations BEGIN DELETE FROM words WHERE rowid = -old.number; END",
-    f"PRAGMA user_version = {SCHEMA}",
 )
+_STEPS = (_TABLES, (_OWNED,))
+"""What makes a file of each schema from the one before."""
 _SUMMARY = """SELECT id, title, created, updated, (SELECT count(*) FROM turns WHERE conversation = c.number)
     FROM conversations AS c"""
 _TURN = """SELECT t.number, t.conversation, t.id, t.created, t.question, t.record,
@@ -164,12 +166,15 @@ class Store:
         with self._lock:
             self._database.close()
 
-    def begin(self, title: str) -> str:
-        """The id of a new conversation. Raises SettingsError for a title that is empty or too long."""
+    def begin(self, title: str, owner: str = "") -> str:
+        """The id of a new conversation, which `owner` finds in the list; whoever knows the id may read it.
+
+        Raises SettingsError for a title that is empty or too long.
+        """
         conversation, now = secrets.token_hex(16), self._time()
-        values = (conversation, _title(title), now, now)
+        values = (conversation, _title(title), now, now, _utf8(owner))
         with self._transaction() as run:
-            run("INSERT INTO conversations (id, title, created, updated) VALUES (?, ?, ?, ?)", values)
+            run("INSERT INTO conversations (id, title, created, updated, owner) VALUES (?, ?, ?, ?, ?)", values)
         return conversation
 
     def add_turn(self, conversation: str, question: str, record: Mapping[str, Any]) -> str:
@@ -187,10 +192,11 @@ class Store:
         """In the order in which they were added."""
         return self._whole(conversation)[1]
 
-    def list(self, query: str = "", limit: int = 50, offset: int = 0) -> Sequence[Summary]:
-        """Newest first, and with a `query` only those that hold each of its words, whole or as a beginning, somewhere.
+    def list(self, query: str = "", limit: int = 50, offset: int = 0, owner: str = "") -> Sequence[Summary]:
+        """Those of `owner`, newest first.
 
-        All of a query is words, of which the first 32 are looked for; case and accents do not count.
+        With a `query` only those that hold each of its words, whole or as a beginning, somewhere. All of it is words,
+        of which the first 32 are looked for; case and accents do not count.
         """
         if not (1 <= limit <= MOST_LISTED and 0 <= offset < 2**63):
             raise SettingsError(f"give a limit of 1 to {MOST_LISTED:,} and an offset of 0 or more.")
@@ -198,11 +204,11 @@ class Store:
         if query.strip() and not words:
             return []
         having = " INTERSECT ".join(["SELECT conversation FROM words WHERE words MATCH ?"] * len(words))
-        where = f"WHERE number IN ({having})" if words else ""
+        where = "WHERE owner = ?" + (f" AND number IN ({having})" if words else "")
         order = "ORDER BY updated DESC, number DESC LIMIT ? OFFSET ?"
         with self._lock, _told():
             rows = self._database.execute(
-                f"{_SUMMARY} {where} {order}", (*(f'"{word}"*' for word in words), limit, offset)
+                f"{_SUMMARY} {where} {order}", (_utf8(owner), *(f'"{word}"*' for word in words), limit, offset)
             )
             return [Summary(*row) for row in rows]
 
@@ -368,8 +374,9 @@ def _make_tables(database: sqlite3.Connection, name: str) -> None:
                 f"{name} was written by a newer Rolewise (schema {schema}; this one reads {SCHEMA}). "
                 "Update Rolewise, or move the file away to begin anew."
             )
-        for statement in _TABLES if schema == 0 else ():
-            database.execute(statement)
+        for number, step in enumerate(_STEPS[schema:], start=schema + 1):
+            for statement in (*step, f"PRAGMA user_version = {number}"):
+                database.execute(statement)
 
 
 def _mend_search(database: sqlite3.Connection) -> None:

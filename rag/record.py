@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from rag.types import Answer, Citation, ScoredPassage
+from rag.types import Answer, Citation, GeneratorInfo, IndexInfo, Passage, ScoredPassage, Struck
 
 
 def answer_record(answer: Answer, *, id: str | None = None) -> dict[str, Any]:  # noqa: A002 - the record's own word
@@ -27,9 +28,34 @@ def answer_record(answer: Answer, *, id: str | None = None) -> dict[str, Any]:  
         "notice": answer.notice,
         "read_as": answer.read_as,
         "unanswerable": answer.unanswerable,
+        "labels": list(answer.labels),
         "tokens": dict(answer.tokens),
         "timings_ms": dict(answer.timings_ms),
     }
+
+
+def answer_from(record: Mapping[str, Any]) -> Answer:
+    """The answer that a record was made of. What later versions added may be lacking in it."""
+    passages = {one["id"]: _passage(one) for one in record["passages"]}
+    return Answer(
+        question=record["question"],
+        text=record["answer"],
+        status=record["status"],
+        citations=tuple(_cited(one, passages) for one in record["citations"]),
+        struck=tuple(Struck(one["sentence"], one["reason"]) for one in record["struck"]),
+        passages=tuple(
+            ScoredPassage(passages[one["id"]], one["score"], one["ranks"], one["scores"]) for one in record["passages"]
+        ),
+        generator=GeneratorInfo(**record["generator"]),
+        index=IndexInfo(**record["index"]),
+        prompt_sha256=record.get("prompt_sha256", ""),
+        timings_ms=record["timings_ms"],
+        notice=record.get("notice", ""),
+        read_as=record.get("read_as", ""),
+        tokens=record.get("tokens", {}),
+        unanswerable=record.get("unanswerable"),
+        labels=tuple(record.get("labels", ())),
+    )
 
 
 def passage_record(scored: ScoredPassage) -> dict[str, Any]:
@@ -79,3 +105,23 @@ def _citation(citation: Citation) -> dict[str, Any]:
         "end": citation.end,
         "place": citation.place,
     }
+
+
+def _passage(record: Mapping[str, Any]) -> Passage:
+    return Passage(
+        document=record["document"],
+        title=record["title"],
+        role=record["role"],
+        section=tuple(record["section"]),
+        start=record["start"],
+        end=record["end"],
+        text=record["text"],
+        place=record.get("place", ""),
+    )
+
+
+def _cited(record: Mapping[str, Any], passages: Mapping[str, Passage]) -> Citation:
+    """A quotation whose passage is not among those of the record stands alone."""
+    passage = passages.get(record.get("passage", "")) or _passage({**record, "text": record["quote"]})
+    place = record.get("place", "")
+    return Citation(record["marker"], passage, record["quote"], record["start"], record["end"], place)

@@ -189,6 +189,8 @@ class Answer:
     """Counted by the model's own tokenizer: the `prompt` it read and the `draft` it wrote; empty without a model."""
     unanswerable: float | None = None
     """The probability that the documents do not tell, as it was weighed; None where roles are set side by side."""
+    labels: tuple[str, ...] = ()
+    """The roles or titles that are set side by side; each line of the text then begins with one of them and ": "."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from rag.answerability import Fit, Weighing
 from rag.answering import Engine
 from rag.errors import GeneratorError, SettingsError
 from rag.protocols import Draft
-from rag.record import answer_record
+from rag.record import answer_from, answer_record
 from rag.types import Evidence, Finished, GeneratorInfo, Message, Retrieved, Token, Weighed
 
 QUESTION = "What does a baker earn in Basel?"
@@ -263,3 +264,18 @@ def test_a_model_judges_before_it_writes(shelf: Path, engine_over: Callable[...,
         for plain in (engine.ask(QUESTION), other.ask(QUESTION, generator="judge")):
             assert plain.unanswerable == pytest.approx(1 / (1 + math.e))  # extractive, or not the model of the fit
         assert judge.judged == []
+
+
+@pytest.mark.parametrize(
+    "question", [QUESTION, "What does a Dyer earn on the Moon?", "Compare the pay of a Baker and a Miller."]
+)
+def test_an_answer_comes_back_from_its_record(shelf: Path, engine_over: Callable[..., Engine], question: str) -> None:
+    answer = engine_over(shelf).ask(question)
+    record = json.loads(json.dumps(answer_record(answer)))
+    assert answer_from(record) == answer
+    assert bool(answer.labels) == question.startswith("Compare")
+    assert all(
+        line.startswith(tuple(f"{label}: " for label in answer.labels))
+        for line in answer.text.split("\n")
+        if answer.labels
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sqlite3
@@ -481,13 +482,13 @@ def test_a_damaged_search_is_mended(tmp_path: Path, caplog: pytest.LogCaptureFix
 def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
     Store(tmp_path / NAME).close()
     with sqlite3.connect(tmp_path / NAME) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     database.close()
     before = (tmp_path / NAME).read_bytes()
     with pytest.raises(ConversationError) as raised:
         Store(tmp_path / NAME)
     assert str(raised.value) == (
-        f"{NAME} was written by a newer Rolewise (schema 2; this one reads 1). "
+        f"{NAME} was written by a newer Rolewise (schema 3; this one reads 2). "
         "Update Rolewise, or move the file away to begin anew."
     )
     assert (tmp_path / NAME).read_bytes() == before
@@ -516,3 +517,24 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
         files = sorted(tmp_path.iterdir())
         assert [path.name for path in files] == [NAME, f"{NAME}-shm", f"{NAME}-wal"]
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_each_owner_finds_their_own_conversations(store: Store) -> None:
+    mine, theirs, nobodys = store.begin("Pay", "ann"), store.begin("Pay", "bob"), store.begin("Pay")
+    assert [ids(store.list(owner=one)) for one in ("ann", "bob", "", "eve")] == [[mine], [theirs], [nobodys], []]
+    assert ids(store.list("pay", owner="bob")) == [theirs]
+
+
+def test_a_file_of_the_first_schema_keeps_its_conversations(tmp_path: Path) -> None:
+    with Store(tmp_path / NAME) as store:
+        conversation = store.begin("Pay")
+        store.add_turn(conversation, "Where?", RECORD)
+    with contextlib.closing(sqlite3.connect(tmp_path / NAME)) as database:
+        database.execute("ALTER TABLE conversations DROP COLUMN owner")
+        database.execute("PRAGMA user_version = 1")
+        database.commit()
+    with Store(tmp_path / NAME) as store:
+        assert ids(store.list("bern")) == [conversation]
+        assert store.turns(conversation)[0].record == RECORD
+        store.begin("Mill", "ann")
+        assert ids(store.list()) == [conversation]
