@@ -161,18 +161,18 @@ class Builder:
         limit = self.embedder.max_tokens
         texts = [embedded_text(opened.passages[row], count=self.embedder.count, limit=limit) for row in rows]
         for row, vector in zip(rows, _Embedding(self.embedder, self.cache).of(texts), strict=True):
-            if not finds_itself(opened.vectors, row, vector):
+            if not finds_itself(opened.vectors, int(row), vector):
                 raise IndexDamaged(
                     f"the new index does not find {opened.passages[row].id} by its own vector; build again."
                 )
 
 
-def finds_itself(index: VectorIndex, row: np.int64, vector: Vectors) -> bool:
+def finds_itself(index: VectorIndex, row: int, vector: Vectors) -> bool:
     """Whether no row is nearer to the vector of a row than that row itself.
 
     FAISS searches more than some thousand rows by another sum than a few, so that the two scores differ by rounding.
     """
-    best, own = (index.search(vector[None, :], 1, among)[0][0][0] for among in (None, row[None]))
+    best, own = (index.search(vector[None, :], 1, among)[0][0][0] for among in (None, np.array([row])))
     return bool(abs(best - own) <= TIE)
 
 

@@ -30,6 +30,10 @@ from rag.errors import SettingsError
 SHORTEST_TOKEN = 16
 """Characters; at 600 guesses a minute shorter ones are not safe."""
 COOKIE = "rolewise"
+PERSON = "rolewise-person"
+"""Cookie that tells one browser from another where a token lets several people in."""
+PERSON_SECONDS = 365 * 24 * 3600
+UPLOADS = "/gradio_api/upload"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """They change nothing, so another site may cause them."""
 OPEN = frozenset({"/healthz"})
@@ -76,6 +80,9 @@ class Limits:
     """A hundred messages of usual length are a tenth of it."""
     body_seconds: float = 30.0
     """From when the application begins to read a body until it has the whole."""
+    upload_bytes: int = 200_000_000
+    upload_seconds: float = 600.0
+    """The same for documents that are uploaded."""
     per_minute: int = 600
     """So many at once, too, if there were none in the minute before."""
     concurrent: int = 64
@@ -113,6 +120,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def person_of(scope: Scope) -> str:
+    """Whose conversations and documents a request is about: 32 hex digits, or "" where no token tells people apart."""
+    return str(scope.get("person", ""))
 
 
 def without_paths(text: str) -> str:
@@ -171,6 +183,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers, client = Headers(scope=scope), client_of(scope)
+        known = cookie_parser(headers.get("cookie", "")).get(PERSON, "") if self._token else ""
+        is_new = bool(self._token) and not re.fullmatch("[0-9a-f]{32}", known)
+        scope["person"] = secrets.token_hex(16) if is_new else known
         visit = _taken_from_query(scope, "token").encode() if self._token else b""
         refusal = self._misdirected(scope, headers) or self._unwelcome(scope, headers, client, visit)
         if refusal is not None:
@@ -180,7 +195,7 @@ class Guard:
         else:
             self._open[client] += 1
             try:
-                await self._pass(scope, receive, send)
+                await self._pass(scope, receive, _introduced(send, scope) if is_new and scope["path"] == "/" else send)
             finally:
                 self._open[client] -= 1
                 if not self._open[client]:
@@ -208,8 +223,8 @@ class Guard:
         if not is_known:
             return _who_are_you()
         length = headers.get("content-length", "")
-        if length.isdecimal() and (len(length) > 15 or int(length) > self._limits.body_bytes):
-            return self._too_large()
+        if length.isdecimal() and (len(length) > 15 or int(length) > self._most(scope)[0]):
+            return self._too_large(scope)
         return None
 
     def _knows(self, headers: Headers, visit: bytes) -> bool:
@@ -232,21 +247,22 @@ class Guard:
         refusal: Response | None = None
         has_begun, has_read, size = False, scope["type"] == "websocket", 0
         deadline: float | None = None
+        most_bytes, most_seconds = self._most(scope)
 
         async def receiving() -> Message:
             nonlocal refusal, has_read, size, deadline
             if has_read:
                 return await receive()
-            deadline = deadline or anyio.current_time() + self._limits.body_seconds
+            deadline = deadline or anyio.current_time() + most_seconds
             message: Message = {"type": "http.disconnect"}
             with anyio.CancelScope(deadline=deadline) as waiting:
                 message = await receive()
             size += len(message.get("body", b""))
             has_read = not message.get("more_body", False)
             if waiting.cancelled_caught:
-                refusal = error_response(408, f"the body took longer than {self._limits.body_seconds:g} s.")
-            elif size > self._limits.body_bytes:
-                refusal = self._too_large()
+                refusal = error_response(408, f"the body took longer than {most_seconds:g} s.")
+            elif size > most_bytes:
+                refusal = self._too_large(scope)
             has_read = has_read or refusal is not None
             return message if refusal is None else {"type": "http.disconnect"}
 
@@ -264,8 +280,14 @@ class Guard:
         if refusal is not None and not has_begun:
             await _refuse(refusal, scope, receive, send)
 
-    def _too_large(self) -> Response:
-        return error_response(413, f"the body has more than {self._limits.body_bytes:,} bytes.")
+    def _most(self, scope: Scope) -> tuple[int, float]:
+        """Bytes and seconds of a body."""
+        limits = self._limits
+        is_upload = scope["path"].rstrip("/") == UPLOADS
+        return (limits.upload_bytes, limits.upload_seconds) if is_upload else (limits.body_bytes, limits.body_seconds)
+
+    def _too_large(self, scope: Scope) -> Response:
+        return error_response(413, f"the body has more than {self._most(scope)[0]:,} bytes.")
 
 
 def client_of(scope: Scope) -> str:
@@ -334,6 +356,26 @@ async def _refuse(refusal: Response, scope: Scope, receive: Receive, send: Send)
         return
     refusal.headers["connection"] = "close"  # what it still sends is not read
     await refusal(scope, receive, _hardened(send))
+
+
+def _introduced(send: Send, scope: Scope) -> Send:
+    """`send` that gives a browser the name by which its person is known again."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            bearer = Response()
+            bearer.set_cookie(
+                PERSON,
+                scope["person"],
+                max_age=PERSON_SECONDS,
+                httponly=True,
+                samesite="strict",
+                secure=scope["scheme"] == "https",
+            )
+            MutableHeaders(scope=message).append("set-cookie", bearer.headers["set-cookie"])
+        await send(message)
+
+    return sending
 
 
 def _hardened(send: Send) -> Send:

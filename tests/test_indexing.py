@@ -165,5 +165,5 @@ def test_rows_of_a_large_index_find_themselves_and_no_other_does() -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     index = FaissIndex.build(vectors)
     rows = np.arange(0, len(vectors), 50)
-    assert all(finds_itself(index, row, vectors[row]) for row in rows)
-    assert not any(finds_itself(index, row, vectors[row + 1]) for row in rows)
+    assert all(finds_itself(index, row, vectors[row]) for row in map(int, rows))
+    assert not any(finds_itself(index, row, vectors[row + 1]) for row in map(int, rows))

@@ -21,6 +21,7 @@ from rag.errors import SettingsError
 from rag.safety import (
     COOKIE,
     HEADERS,
+    PERSON,
     Buckets,
     Guard,
     Limits,
@@ -28,6 +29,7 @@ from rag.safety import (
     error_response,
     hosts_for,
     is_loopback,
+    person_of,
     token_for,
     without_paths,
 )
@@ -35,7 +37,7 @@ from tests.test_api import served
 
 TOKEN = "correct-horse-battery"
 HERE = hosts_for("127.0.0.1")
-SMALL = Limits(body_bytes=1000, body_seconds=0.3, per_minute=10_000)
+SMALL = Limits(body_bytes=1000, body_seconds=0.3, per_minute=10_000, upload_bytes=5000)
 may_end = threading.Event()
 
 
@@ -48,6 +50,11 @@ def application() -> FastAPI:
     async def page(request: Request) -> dict[str, str]:
         return {"query": request.url.query}
 
+    @app.get("/")
+    async def home(request: Request) -> dict[str, str]:
+        return {"person": person_of(request.scope)}
+
+    @app.post("/gradio_api/upload")
     @app.post("/v1/search")
     async def search(request: Request) -> dict[str, int]:
         return {"bytes": len(await request.body())}
@@ -447,3 +454,27 @@ def test_lifespan_reaches_the_application() -> None:
 )
 def test_which_hosts_are_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+def test_an_upload_may_be_larger_than_other_bodies(http: httpx.Client) -> None:
+    assert http.post("/gradio_api/upload", content=b"x" * 5000).json() == {"bytes": 5000}
+    assert http.post("/gradio_api/upload", content=b"x" * 5001).status_code == 413
+    assert http.post("/gradio_api/upload", content=(b"x" * 600 for _ in range(10))).status_code == 413
+    assert http.post("/v1/search", content=b"x" * 1001).status_code == 413
+
+
+def test_people_who_share_a_token_are_told_apart(locked: str) -> None:
+    with direct(locked, auth=("", TOKEN)) as one, direct(locked, auth=("", TOKEN)) as other:
+        first = one.get("/")
+        given = first.json()["person"]
+        assert first.cookies[PERSON] == given
+        assert {"HttpOnly", "SameSite=strict"} <= set(first.headers["set-cookie"].split("; "))
+        again = one.get("/")
+        assert (again.json()["person"], "set-cookie" in again.headers) == (given, False)
+        assert other.get("/").json()["person"] not in ("", given)
+        assert other.get("/", headers={"cookie": f"{PERSON}=../../etc"}).json()["person"].isalnum()
+
+
+def test_without_a_token_there_is_one_person(http: httpx.Client) -> None:
+    reply = http.get("/", headers={"cookie": f"{PERSON}={'a' * 32}"})
+    assert (reply.json(), "set-cookie" in reply.headers) == ({"person": ""}, False)
