@@ -9,38 +9,40 @@ from __future__ import annotations
 import contextlib
 import html
 import logging
-import socket
 import threading
-import time
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import click
 import gradio as gr
-import uvicorn
 from gradio.events import api
+from starlette.requests import Request
 
-from rag import models
 from rag.answering import EXTRACTIVE, Engine
 from rag.api import PREFIX, create_api
 from rag.conversations import LONGEST_TITLE, Reason, Store
 from rag.errors import RolewiseError, SettingsError
+from rag.history import add_history
+from rag.library import OWN, add_library
 from rag.pages import answers as pages
 from rag.pages import asset
-from rag.pages.search import results
-from rag.record import answer_record, passage_record
-from rag.safety import Guard, hosts_for, token_for
+from rag.pages.frame import static_address
+from rag.pulling import LOCAL, LocalModel
+from rag.record import answer_from, answer_record, passage_record
+from rag.safety import person_of, token_for
+from rag.server import Served
 from rag.settings import Settings
 from rag.slots import Slots, Waiting
-from rag.types import Answer, Finished, Retrieved, Token
+from rag.types import Finished, Retrieved, Token
+from rag.uploads import Uploads
+from rag.web import add_pages
 
 logger = logging.getLogger(__name__)
 
-LOCAL, HOSTED = "local", "hosted"
+HOSTED = "hosted"
 EXAMPLES = {
     "How much could a senior ML systems engineer make in the US?": "ml-systems-engineer",
     "Which programming languages should an ML platform engineer know?": "ml-platform-engineer",
@@ -50,113 +52,48 @@ EXAMPLES = {
 }
 """Questions about the bundled guides, each offered where its document is in the index."""
 HEAD = f"""<meta http-equiv="Content-Security-Policy"
-content="default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"><script>{asset("chat.js")}</script>"""
+content="default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'">
+<link rel="stylesheet" href="{static_address("layout.css")}">
+<script src="{static_address("chat.js")}" defer></script>"""
 MOST_PASSAGES = 100
 CHATS = 128
 """Answers that are waited for at a time. The slots are fewer; they tell how many are ahead."""
 SEARCHES = 8
 TICK_SECONDS = 1.5
-GRACE_SECONDS = 1
-"""For answers that are being written when the server is stopped; a page keeps its stream open for good."""
-STOP_SECONDS = 10
-CONNECTIONS = 512
 REASONS: dict[str, Reason] = {one.capitalize(): one for one in get_args(Reason)}
 """What a person may find wanting in an answer, as the page offers it."""
 
 
-class LocalModel:
-    """The local generator on its way: pulled if need be, then loaded, by one thread in the background."""
-
-    def __init__(self, name: str, *, is_there: bool, load: Callable[[], object], pull: Callable[..., object]) -> None:
-        self.name = name
-        self.is_done = False
-        self.is_ready = is_there  # it may be chosen; loading it is waited for by the first answer
-        self._text = f"Loading {name} …" if is_there else f"Pulling {name} …"
-        self._share: float | None = None
-        self._was_there, self._load, self._pull = is_there, load, pull
-
-    @classmethod
-    def of(cls, engine: Engine, settings: Settings) -> LocalModel | None:
-        """None unless the settings ask for the local generator."""
-        if settings.generator != LOCAL:
-            return None
-        is_file = settings.model.endswith(".gguf")
-        return cls(
-            Path(settings.model).name,
-            is_there=is_file or models.is_pulled(settings.model),
-            load=lambda: engine.generator_named(LOCAL),
-            pull=models.pull,
-        )
-
-    def start(self) -> threading.Thread:
-        thread = threading.Thread(target=self._run, name="local-model", daemon=True)
-        thread.start()
-        return thread
-
-    def line(self) -> str:
-        """The status line as HTML."""
-        return pages.status(self._text, self._share)
-
-    def _run(self) -> None:
-        try:
-            if not self._was_there:
-                self._pull(self.name, progress=self._report)
-                self._text, self._share = f"Loading {self.name} …", None
-            self._load()
-            self.is_ready = True
-            self._text = "" if self._was_there else f"{self.name} is there; it writes the answers from now on."
-        except RolewiseError as error:
-            logger.warning("%s", error)
-            self.is_ready = False
-            self._text = f"{error} Answers are the documents' own sentences until then."
-        finally:
-            self._share, self.is_done = None, True
-
-    def _report(self, done: int, total: int) -> None:
-        self._share = done / total
-        self._text = f"Pulling {self.name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB ({self._share:.0%})"
-
-
-def build_app(
-    engine: Callable[[], Engine],
-    settings: Settings,
-    *,
-    pulling: LocalModel | None = None,
-    store: Store | None = None,
-    slots: Slots | None = None,
-) -> gr.Blocks:
-    """The page over what `engine` gives for each question, which takes its turns in `slots`.
-
-    `pulling` is the local model on its way, if one is; the caller starts it. What is asked, answered and thought of it
-    is kept in `store`.
-    """
+def build_app(desk: Desk, settings: Settings, *, pulling: LocalModel | None = None) -> gr.Blocks:
+    """The page. `pulling` is the local model on its way, if one is; the caller starts it."""
     writers = [("Quotations only", EXTRACTIVE), ("Local model", LOCAL)]
     if settings.hosted_url:
         writers.append((f"Hosted: {settings.hosted_model}", HOSTED))
     asked_for = LOCAL if pulling and pulling.is_ready else EXTRACTIVE if pulling else settings.generator
     chosen = asked_for if asked_for in dict(writers).values() else EXTRACTIVE
-    roles = [("All roles", ""), *((role, role) for role in engine().roles)]
+    about = [("All", ""), *((role, role) for role in desk.engine().roles)]
+    if desk.uploads:
+        about.append(("Your own documents", OWN))
 
     with gr.Blocks(title="Rolewise", analytics_enabled=False, fill_width=True) as demo:
-        gr.HTML(pages.HEADER)
-        with gr.Tab("Ask"), gr.Row(elem_id="desk", equal_height=False):
+        gr.HTML(pages.masthead(with_history=desk.store is not None, with_documents=desk.uploads is not None))
+        with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=3, min_width=420):
                 with gr.Row(elem_id="choices"):
                     writer = gr.Dropdown(writers, value=chosen, label="Written by", min_width=180)
-                    role = gr.Dropdown(roles, value="", label="Documents about", min_width=180)
+                    role = gr.Dropdown(about, value="", label="Documents about", min_width=180)
                 line = gr.HTML(pulling.line() if pulling else "", visible=bool(pulling), elem_id="model-status")
                 panel = gr.HTML(pages.NOTHING_YET, elem_id="sources", render=False)
                 record = gr.JSON(visible=False, render=False)
                 earlier, kept = gr.State({}), gr.State(Kept())
                 inputs, outputs = [writer, role, earlier, kept], [panel, record, earlier, kept]
-                _chat(engine, slots or Slots(), store, inputs=inputs, outputs=outputs)
+                chat = _chat(desk, inputs=inputs, outputs=outputs)
             with gr.Column(scale=2, min_width=340, elem_id="panel"):
                 panel.render()  # type: ignore[no-untyped-call]
                 record.render()  # type: ignore[no-untyped-call]
                 gr.HTML(pages.PROMISE)
-        with gr.Tab("Search"):
-            _search_tab(engine, roles)
-        api(_search_endpoint(engine), api_name="search", concurrency_limit=SEARCHES, concurrency_id="search")
+        api(_search_endpoint(desk.engine), api_name="search", concurrency_limit=SEARCHES, concurrency_id="search")
+        demo.load(desk.reopened, None, [chat.chatbot_value, panel, earlier, kept, role], api_visibility="private")
         if pulling:
             _watch(pulling, line, writer, switches=chosen != LOCAL)
     demo.queue(max_size=64)
@@ -170,63 +107,122 @@ class Kept:
     conversation: str = ""
     turns: tuple[str, ...] = ()
 
-    def with_turn(self, store: Store, number: int, record: dict[str, Any]) -> Kept:
+    def with_turn(self, store: Store, number: int, record: dict[str, Any], person: str = "") -> Kept:
         """With turn `number`, from 1 on, in the place of those that were there from it on."""
         conversation, turns = (self.conversation, self.turns) if number > 1 else ("", ())
-        conversation = conversation or store.begin(record["question"].strip()[:LONGEST_TITLE])
+        conversation = conversation or store.begin(record["question"].strip()[:LONGEST_TITLE], person)
         if len(turns) >= number:
             store.cut(conversation, turns[number - 1])
         return Kept(conversation, (*turns[: number - 1], store.add_turn(conversation, record["question"], record)))
 
 
-def _chat(
-    engine: Callable[[], Engine], slots: Slots, store: Store | None, *, inputs: list[Any], outputs: list[Any]
-) -> None:
+@dataclass(frozen=True)
+class Desk:
+    """What the page and its neighbours work with.
+
+    `engine` gives the engine for each question, which takes its turns in `slots`. What is asked, answered and thought
+    of it is kept in `store`; `uploads` are the documents of each person's own.
+    """
+
+    engine: Callable[[], Engine]
+    slots: Slots = field(default_factory=Slots)
+    store: Store | None = None
+    uploads: Uploads | None = None
+
+    def engine_of(self, person: str, within: str) -> Callable[[], Engine]:
+        """Over the documents of a person's own, or over those that the server has for all."""
+        if within == OWN and self.uploads:
+            return self.uploads.of(person).engine
+        return self.engine
+
+    def engine_for(self, request: Request) -> Engine:
+        """By the parameter `in` of a plain page."""
+        return self.engine_of(person_of(request.scope), request.query_params.get("in", ""))()
+
     async def answer(
-        question: str, history: list[dict[str, Any]], generator: str, role: str, earlier: dict[int, str], kept: Kept
+        self,
+        question: str,
+        history: list[dict[str, Any]],
+        generator: str,
+        role: str,
+        earlier: dict[int, str],
+        kept: Kept,
+        request: gr.Request,
     ) -> AsyncIterator[tuple[str, str, dict[str, Any], dict[int, str], Kept]]:
         """Answer a question from the documents, with the quotation for each sentence."""
         said = pages.messages(history)
         turn = 1 + sum(message.role == "user" for message in said)
         earlier = {number: one for number, one in earlier.items() if number < turn}  # retry, undo and clear go back
+        person, within = _person(request), OWN if role == OWN else ""
         text, panel = "", ""
         with _told():
-            events = slots.events(engine, generator, question, history=said, role=role or None)
+            engine = self.engine_of(person, within)
+            events = self.slots.events(engine, generator, question, history=said, role=None if within else role or None)
             async with contextlib.aclosing(events):
                 async for event in events:
                     match event:
                         case Waiting(ahead):
                             yield pages.waiting(ahead), panel, {}, earlier, kept
                         case Retrieved(passages):
-                            panel = pages.reading(passages)
+                            panel = pages.reading(passages, within)
                             yield pages.WRITING, panel, {}, earlier, kept
                         case Token(piece):
                             text += piece
                             yield pages.bubble(text, turn), panel, {}, earlier, kept
                         case Finished(done):
                             record = answer_record(done)
-                            if store:
+                            if self.store:
                                 with _logged():
                                     whole = record | {"role": role or None}
-                                    kept = await slots.run(partial(kept.with_turn, store, turn, whole))
-                            shown = pages.sources(done, turn, earlier)
-                            now = earlier | {turn: pages.quotations(done, turn)}
-                            yield _said(done, turn), shown, record, now, kept
+                                    kept = await self.slots.run(
+                                        partial(kept.with_turn, self.store, turn, whole, person)
+                                    )
+                            shown = pages.sources(done, turn, earlier, within=within, conversation=kept.conversation)
+                            now = earlier | {turn: pages.quotations(done, turn, within)}
+                            yield pages.said(done, turn), shown, record, now, kept
 
-    def rate(kept: Kept, data: gr.LikeData) -> None:
+    def rate(self, kept: Kept, data: gr.LikeData) -> None:
         """Keep what a person thinks of an answer."""
         turn = data.index[0] if isinstance(data.index, (tuple, list)) else data.index
         turn //= 2  # a question and its answer are two messages
-        if store and turn < len(kept.turns) and data.liked != "":
+        if self.store and turn < len(kept.turns) and data.liked != "":
             with _told():
                 if isinstance(data.liked, str):
-                    store.rate(kept.turns[turn], "bad", [REASONS[data.liked]] if data.liked in REASONS else ())
+                    self.store.rate(kept.turns[turn], "bad", [REASONS[data.liked]] if data.liked in REASONS else ())
                 else:
-                    store.rate(kept.turns[turn], "good" if data.liked else "bad")
+                    self.store.rate(kept.turns[turn], "good" if data.liked else "bad")
 
-    documents = engine().version.documents
+    def reopened(self, request: gr.Request) -> tuple[Any, Any, Any, Any, Any]:
+        """The page of a conversation that the address names, as it was left."""
+        conversation = request.query_params.get("conversation", "")
+        if not self.store or not conversation:
+            asked_in = request.query_params.get("in", "") == OWN and self.uploads
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), OWN if asked_in else gr.skip()
+        with _told():
+            turns = self.store.turns(conversation)
+        shown: list[dict[str, str]] = []
+        earlier: dict[int, str] = {}
+        panel, role = pages.NOTHING_YET, ""
+        for number, turn in enumerate(turns, start=1):
+            done, role = answer_from(turn.record), turn.record.get("role") or ""
+            within = OWN if role == OWN else ""
+            shown.append({"role": "user", "content": pages.as_markdown(turn.question)})
+            shown.append({"role": "assistant", "content": pages.said(done, number)})
+            panel = pages.sources(done, number, earlier, within=within, conversation=conversation)
+            earlier |= {number: pages.quotations(done, number, within)}
+        kept = Kept(conversation, tuple(turn.id for turn in turns))
+        return shown, panel, earlier, kept, role if role in ("", *self.engine().roles, OWN) else ""
+
+
+def _person(request: gr.Request | None) -> str:
+    """Nobody's name where the page is called from a program without a server, as tests do."""
+    return person_of(request.request.scope) if request and request.request else ""
+
+
+def _chat(desk: Desk, *, inputs: list[Any], outputs: list[Any]) -> gr.ChatInterface:
+    documents = desk.engine().version.documents
     chat = gr.ChatInterface(
-        answer,
+        desk.answer,
         chatbot=gr.Chatbot(
             label="Conversation",
             elem_id="chat",
@@ -237,10 +233,15 @@ def _chat(
             sanitize_html=True,
             allow_tags=False,
             latex_delimiters=[],  # "$153,000 to $267,000" is money
-            feedback_options=("Like", "Dislike", *REASONS) if store else None,
+            feedback_options=("Like", "Dislike", *REASONS) if desk.store else None,
         ),
         textbox=gr.Textbox(
-            label="Your question", placeholder="Ask a question", submit_btn=True, stop_btn=True, autofocus=True
+            label="Your question",
+            placeholder="Ask a question",
+            elem_id="question",
+            submit_btn=True,
+            stop_btn=True,
+            autofocus=True,
         ),
         additional_inputs=inputs,
         additional_outputs=outputs,
@@ -249,38 +250,23 @@ def _chat(
         flagging_mode="never",
         analytics_enabled=False,
         concurrency_limit=CHATS,
+        show_progress="hidden",
         api_name="chat",
         fill_height=False,
+        editable=True,
     )
-    if store:
-        chat.chatbot.like(rate, [inputs[-1]], None, queue=False, api_visibility="private")
+    if desk.store:
+        chat.chatbot.like(desk.rate, [inputs[-1]], None, queue=False, api_visibility="private")
+    chat.textbox.stop(_stopped, [chat.chatbot], [chat.chatbot], queue=False, api_visibility="private")
+    return chat
 
 
-def _said(answer: Answer, turn: int) -> str:
-    return pages.not_found_bubble(answer.text) if answer.status == "not_found" else pages.bubble(answer.text, turn)
-
-
-def _search_tab(engine: Callable[[], Engine], roles: list[tuple[str, str]]) -> None:
-    def show(question: str, role: str, k: int) -> str:
-        with _told():
-            return results(question, engine().search(question, k=int(k), role=role or None))
-
-    gr.HTML('<p class="quiet">The passages alone, as an answer would find them. No model writes anything.</p>')
-    with gr.Row(elem_id="searching"):
-        question = gr.Textbox(label="Search for", placeholder="A question or a few words", scale=4, max_lines=1)
-        role = gr.Dropdown(roles, value="", label="Documents about", scale=2)
-        k = gr.Slider(1, 20, value=engine().passages, step=1, label="Passages", scale=2)
-        button = gr.Button("Search", variant="primary", scale=1, min_width=100)
-    found = gr.HTML(elem_id="found")
-    gr.on(
-        [question.submit, button.click],
-        show,
-        [question, role, k],
-        found,
-        api_visibility="private",
-        concurrency_limit=SEARCHES,
-        concurrency_id="search",
-    )
+def _stopped(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is left of an answer that was stopped before it said anything."""
+    if not shown or not pages.is_unwritten(pages.messages(shown[-1:])):
+        return shown
+    asked = shown if shown[-1]["role"] == "user" else shown[:-1]
+    return [*asked, {"role": "assistant", "content": pages.STOPPED}]
 
 
 def _search_endpoint(engine: Callable[[], Engine]) -> Callable[..., dict[str, Any]]:
@@ -337,27 +323,30 @@ def _told() -> Iterator[None]:
         raise gr.Error(message[:1].upper() + message[1:], title="Not possible", print_exception=False) from None
 
 
-class Server:
-    """The page and the HTTP API on one port, served in the background once it is made. Raises SettingsError."""
+class Server(Served):
+    """The page, the plain pages and the HTTP API on one port. Raises SettingsError."""
 
     def __init__(
         self,
         demo: gr.Blocks,
-        engine: Callable[[], Engine],
+        desk: Desk,
         settings: Settings,
         *,
-        slots: Slots | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         token: str = "",
     ) -> None:
         """Port 0 takes any free one. With a `token` nothing is answered without it."""
-        port = _free(host, port)
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-        font = gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700))  # its 600 lacks letters
         writers = [EXTRACTIVE, LOCAL, *([HOSTED] if settings.hosted_url else [])]
+        routes = create_api(desk.engine, desk.slots, models=[f"{PREFIX}{writer}" for writer in writers])
+        add_pages(routes, desk.engine_for, desk.slots)
+        if desk.store:
+            add_history(routes, desk.store)
+        if desk.uploads:
+            add_library(routes, desk.uploads, desk.engine)
+        font = gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700))  # its 600 lacks letters
         page = gr.mount_gradio_app(
-            create_api(engine, slots or Slots(), models=[f"{PREFIX}{writer}" for writer in writers]),
+            routes,
             demo,
             path="/",
             show_error=False,
@@ -369,58 +358,19 @@ class Server:
             css=asset("chat.css"),
             head=HEAD,
         )
-        config = uvicorn.Config(
-            Guard(page, token=token, hosts=hosts_for(host, settings.host_names)),
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,  # else a client chooses the address it is counted by
-            server_header=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="server", daemon=True)
-        self._thread.start()
-        while not self._server.started and self._thread.is_alive():
-            time.sleep(0.01)
-
-    def wait(self) -> None:
-        """Returns when the server has ended."""
-        while self._thread.is_alive():
-            self._thread.join(1)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(STOP_SECONDS)
-
-
-def _free(host: str, port: int) -> int:
-    """The port, or a free one for 0. Raises SettingsError if it cannot be listened on."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            return int(probe.getsockname()[1])
-    except OSError as error:
-        raise SettingsError(
-            f"the page cannot be served at {host}:{port} ({error.strerror}). Give another --port, or 0 for any."
-        ) from error
+        super().__init__(page, settings, host=host, port=port, token=token)
 
 
 def launch(settings: Settings, *, host: str = "127.0.0.1", port: int = 7860, open_browser: bool = False) -> None:
     """Serves page and API until interrupted. Prints one line with the address when it is ready."""
-    from rag.wiring import LiveEngine
+    from rag.wiring import LiveEngine  # opens nothing heavy before it is needed
 
     token = token_for(host, settings.token.get_secret_value())
     engine = LiveEngine(settings)
     local = LocalModel.of(engine(), settings)
     with Store(settings.conversations) as store:
-        slots = Slots()
-        demo = build_app(engine, settings, pulling=local, store=store, slots=slots)
-        server = Server(demo, engine, settings, slots=slots, host=host, port=port, token=token)
+        desk = Desk(engine, store=store, uploads=Uploads(engine, settings))
+        server = Server(build_app(desk, settings, pulling=local), desk, settings, host=host, port=port, token=token)
         url = f"{server.url}?token={token}" if token else server.url
         click.echo(f"Rolewise is ready at {url}")
         if open_browser:

@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from rag.answerability import NOT_FOUND, REFUSED, Fit, bears_on, missing, not_found, signals_of, unknown_names
 from rag.citations import DraftReader, DraftSentence, spoken
@@ -25,8 +26,8 @@ from rag.introductions import without_introduction
 from rag.orders import is_only_orders, without_orders
 from rag.packing import Packed, is_near, pack
 from rag.prompts import Prompts
-from rag.protocols import Embedder, Generator, Judge, Retriever
-from rag.retrieval import DENSE
+from rag.protocols import Embedder, Generator, Judge, Retriever, Rows
+from rag.retrieval import DENSE, rows_within
 from rag.spelling import mend
 from rag.types import (
     Answer,
@@ -92,22 +93,41 @@ class Engine:
     def roles(self) -> list[str]:
         return self.version.roles.names
 
-    def search(self, question: str, *, k: int | None = None, role: str | None = None) -> list[ScoredPassage]:
+    def search(
+        self,
+        question: str,
+        *,
+        k: int | None = None,
+        role: str | None = None,
+        document: str | None = None,
+        chapter: str | None = None,
+    ) -> list[ScoredPassage]:
         """The best passages, best first: of the given role, else of all, with those favoured that it names.
 
-        If it asks about several roles or documents, each has its share of the passages, and they take turns.
+        If it asks about several roles or documents, each has its share of the passages, and they take turns. `document`
+        (an id) and `chapter` (the first heading below a title) shut out all others before anything is ranked.
         """
-        return self._found(self.understood(question), k=k, role=role)
+        rows = rows_within(self.version, document, chapter)
+        return self._found(self.understood(question), k=k, role=role, rows=rows, takes_turns=not document)
 
-    def _found(self, question: str, *, k: int | None = None, role: str | None = None) -> list[ScoredPassage]:
-        """The passages for a question that is understood already."""
+    def _found(
+        self,
+        question: str,
+        *,
+        k: int | None = None,
+        role: str | None = None,
+        rows: Rows | None = None,
+        takes_turns: bool = True,
+    ) -> list[ScoredPassage]:
+        """The passages for a question that is understood already, among `rows`."""
+        retrieve = partial(self.retriever.retrieve, rows=rows)
         if role:
-            return self.retriever.retrieve(question, k or self.passages, [self.version.roles.resolve(role)])
-        labels = labels_asked(question, self.version)
+            return retrieve(question, k or self.passages, [self.version.roles.resolve(role)])
+        labels = labels_asked(question, self.version) if takes_turns else []
         if not labels:
-            return self.retriever.retrieve(question, k or self.passages, favoured=self.version.roles.find(question))
+            return retrieve(question, k or self.passages, favoured=self.version.roles.find(question))
         shares = [
-            self.retriever.retrieve(question_about(question, label, self.version), k or self.passages_each, [label])
+            retrieve(question_about(question, label, self.version), k or self.passages_each, [label])
             for label in labels
         ]
         shares.sort(key=lambda share: -max((one.scores.get(DENSE, 0.0) for one in share), default=0.0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import re
@@ -18,7 +19,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import anyio
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -28,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import __version__, types
 from rag.answering import LONGEST_QUESTION, Engine
+from rag.conversations import NoSuchConversation
 from rag.errors import Busy, RolewiseError, SettingsError
 from rag.record import answer_record, passage_record
 from rag.safety import error_response, without_paths
@@ -43,6 +45,10 @@ LONGEST_MESSAGE = 32_000
 """Characters of a message that is not a question, such as an earlier answer with its footnotes."""
 MOST_MESSAGES = 100
 MOST_PASSAGES = 100
+MOST_DOCUMENTS = 1000
+"""In one reply."""
+LARGEST = 2**31
+"""Offset that is taken; no document is as long."""
 MODEL_EXAMPLE = f"{PREFIX}extractive"
 QUESTION_EXAMPLE = "What does an ML infrastructure engineer do every day?"
 _ACTIVE = re.compile(r"(?<=!)(?=\[)|(?<=\])(?=[(\[:])|(?=<[A-Za-z/!?])")
@@ -139,6 +145,27 @@ FOUND: dict[str, Any] = {
                 "query": QUESTION_EXAMPLE,
                 "passages": [{"id": "guide:0-12", "document": "guide", "text": "They build …", "score": 0.03}],
                 "index": {"version": "35f8bc133515", "embedder": "all-MiniLM-L6-v2"},
+            }
+        }
+    },
+}
+DOCUMENT_EXAMPLE = {
+    "id": "guide", "title": "Guide", "role": None, "source": "guide.md", "sections": 1, "characters": 5120
+}  # fmt: skip
+LISTED: dict[str, Any] = {
+    "description": "A page of the documents.",
+    "content": {"application/json": {"example": {"documents": [DOCUMENT_EXAMPLE], "total": 1}}},
+}
+TEXT: dict[str, Any] = {
+    "description": "The text, or a stretch of it.",
+    "content": {
+        "application/json": {
+            "example": DOCUMENT_EXAMPLE
+            | {
+                "text": "They build …",
+                "start": 0,
+                "end": 12,
+                "sections": [{"path": ["Guide"], "start": 0, "end": 5120}],
             }
         }
     },
@@ -257,19 +284,34 @@ def _add_answers(api: FastAPI, engine: Callable[[], Engine], slots: Slots, model
 
 
 def _add_documents(api: FastAPI, engine: Callable[[], Engine]) -> None:
-    @api.get("/v1/documents", tags=["documents"])
-    def list_documents() -> dict[str, Any]:
-        """Every document of the index."""
-        return {"documents": [_document(one) for one in engine().version.documents.values()]}
+    @api.get("/v1/documents", tags=["documents"], responses={200: LISTED})
+    def list_documents(
+        limit: Annotated[int, Query(ge=1, le=MOST_DOCUMENTS, description="How many at the most.")] = 100,
+        offset: Annotated[int, Query(ge=0, le=LARGEST, description="How many to pass over.")] = 0,
+    ) -> dict[str, Any]:
+        """The documents of the index, a page at a time, always in the same order. `total` counts them all."""
+        documents = engine().version.documents
+        page = [_document(documents[one]) for one in itertools.islice(documents, offset, offset + limit)]
+        return {"documents": page, "total": len(documents)}
 
-    @api.get("/v1/documents/{document:path}", tags=["documents"])
-    def read_document(document: str) -> dict[str, Any]:
-        """A document's stored text, which the offsets of quotations speak of, and its sections."""
+    @api.get("/v1/documents/{document:path}", tags=["documents"], responses={200: TEXT})
+    def read_document(
+        document: str,
+        start: Annotated[int, Query(ge=0, le=LARGEST, description="First character.")] = 0,
+        end: Annotated[int | None, Query(ge=0, le=LARGEST, description="One past the last; else the whole.")] = None,
+    ) -> dict[str, Any]:
+        """A document's stored text from `start` to `end`, and all its sections.
+
+        Offsets are characters of the whole text, as those of quotations are.
+        """
         found = engine().version.documents.get(document)
         if found is None:
-            raise HTTPException(404, "there is no such document. See /v1/documents.")
+            raise HTTPException(404, "there is no such document. GET v1/documents lists them.")
+        end = min(len(found.text), len(found.text) if end is None else end)
+        if start > end:
+            raise SettingsError(f"there is no text from {start:,} to {end:,}.")
         sections = [{"path": list(one.path), "start": one.start, "end": one.end} for one in found.sections]
-        return _document(found) | {"text": found.text, "sections": sections}
+        return _document(found) | {"text": found.text[start:end], "start": start, "end": end, "sections": sections}
 
     @api.get("/v1/index", tags=["documents"])
     def read_index() -> dict[str, Any]:
@@ -423,10 +465,10 @@ def _explained(error: Exception) -> JSONResponse:
             return error_response(400, f"{param or 'the body'}: {fault['msg']}.", param=param)
         case SettingsError():
             return error_response(400, str(error))
-        case Busy():
-            return error_response(429, str(error), headers={"retry-after": str(RETRY_SECONDS)})
         case RolewiseError():
-            return error_response(503, str(error))
+            status = 404 if isinstance(error, NoSuchConversation) else 429 if isinstance(error, Busy) else 503
+            headers = {"retry-after": str(RETRY_SECONDS)} if status == 429 else None
+            return error_response(status, str(error), headers=headers)
         case HTTPException():
             return error_response(error.status_code, str(error.detail), headers=error.headers)
         case _:

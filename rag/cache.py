@@ -2,7 +2,8 @@
 
 Rows are keyed by content, so that a renamed or a copied file costs nothing, and are committed as a build goes, so that
 one that was stopped goes on where it was. SQLite's journal keeps the file whole through a kill; a checksum in each row
-tells what was altered, which counts as missing. Where the disk fails, the cache goes on in memory.
+tells what was altered, which counts as missing. Where the disk fails, the cache goes on in memory. What is deleted is
+gone from the file too.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _TABLES = """
 """
 _AT_ONCE = 500
 """Keys of one query."""
+_KEYS = {"files": "path", "texts": "key", "vectors": "key"}
+"""The column of each table that tells its rows apart."""
 
 
 class Cache:
@@ -34,6 +37,9 @@ class Cache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._is_on_disk = True
+        self._used: dict[str, set[object]] = {name: set() for name in _KEYS}
+        """The keys that were asked for or kept, by table."""
         self._database = self._opened() or self._opened() or self._in_memory("it cannot be opened")
 
     def __enter__(self) -> Cache:
@@ -44,14 +50,17 @@ class Cache:
 
     def sha256_of(self, path: str, stamp: str) -> str:
         """The hash of a file as it was when it had this stamp; "" if that is not known."""
+        self._used["files"].add(path)
         rows = self._rows("SELECT sha256 FROM files WHERE path = ? AND stamp = ?", [(path, stamp)])
         return str(rows[0][0]) if rows else ""
 
     def keep_sha256(self, path: str, stamp: str, sha256: str) -> None:
+        self._used["files"].add(path)
         self._rows("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", [(path, stamp, sha256)])
 
     def head(self, key: str) -> str:
         """What is kept of a text beside its body; "" if nothing."""
+        self._used["texts"].add(key)
         rows = self._rows("SELECT head FROM texts WHERE key = ?", [(key,)])
         return (_checked(key.encode(), rows[0][0]) or b"").decode() if rows else ""
 
@@ -64,12 +73,14 @@ class Cache:
         return zlib.decompress(body).decode()
 
     def keep_text(self, key: str, head: str, body: str) -> None:
+        self._used["texts"].add(key)
         parts = (_marked(key.encode(), part) for part in (head.encode(), zlib.compress(body.encode(), 1)))
         self._rows("INSERT OR REPLACE INTO texts VALUES (?, ?, ?)", [(key, *parts)])
 
     def vectors(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
         """Those of the vectors that are there, each (dimension,) float32."""
         found: dict[bytes, Vectors] = {}
+        self._used["vectors"].update(keys)
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
             query = f"SELECT key, vector FROM vectors WHERE key IN ({','.join('?' * len(some))})"  # noqa: S608 - marks only
@@ -79,8 +90,30 @@ class Cache:
         return found
 
     def keep_vectors(self, vectors: Mapping[bytes, Vectors]) -> None:
+        self._used["vectors"].update(vectors)
         rows = [(key, _marked(key, np.asarray(vector, np.float32).tobytes())) for key, vector in vectors.items()]
         self._rows("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+
+    def forget_unused(self) -> None:
+        """Deletes what was neither asked for nor kept since the cache was opened, with all its traces on the disk.
+
+        A table of which nothing was asked stays whole. Where that cannot be done, the file is removed. Raises OSError
+        where not even that can be.
+        """
+        forgotten = 0
+        for table, used in self._used.items():
+            column = _KEYS[table]
+            known = {key for (key,) in self._rows(f"SELECT {column} FROM {table}", [()])} if used else set()  # noqa: S608
+            self._rows(f"DELETE FROM {table} WHERE {column} = ?", [(key,) for key in known - used])  # noqa: S608
+            forgotten += len(known - used)
+        if forgotten:
+            try:
+                self._database.execute("VACUUM")  # pages that were rearranged keep old bytes in their gaps
+                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                self._fall_back(error)
+        if not self._is_on_disk:
+            self._remove()
 
     def _rows(self, query: str, each: Sequence[tuple[object, ...]]) -> list[tuple[Any, ...]]:
         """What a query finds for `each` of some values, all written together or not at all."""
@@ -89,8 +122,7 @@ class Cache:
                 self._database.execute("BEGIN")
                 return [row for values in each for row in self._database.execute(query, values)]
         except sqlite3.Error as error:
-            self._database.close()
-            self._database = self._in_memory(str(error))
+            self._fall_back(error)
             return [row for values in each for row in self._database.execute(query, values)]
 
     def _opened(self) -> sqlite3.Connection | None:
@@ -102,19 +134,28 @@ class Cache:
         except sqlite3.OperationalError as error:  # no fault of the file: a full disk, a folder that is not writable
             return self._in_memory(str(error))
         except sqlite3.DatabaseError:
-            logger.warning("%s is damaged and begun anew", self._path)
-        for end in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+            logger.warning("%s is damaged and begun anew", self._path.name)
+        self._remove()
         return None
 
+    def _remove(self) -> None:
+        for end in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+
+    def _fall_back(self, error: sqlite3.Error) -> None:
+        self._database.close()
+        self._database = self._in_memory(str(error))
+
     def _in_memory(self, reason: str) -> sqlite3.Connection:
-        logger.warning("nothing is kept in %s for the next build: %s", self._path, reason)
+        logger.warning("nothing is kept in %s for the next build: %s", self._path.name, reason)
+        self._is_on_disk = False
         return _with_tables(sqlite3.connect(":memory:", isolation_level=None))
 
 
 def _with_tables(database: sqlite3.Connection) -> sqlite3.Connection:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
+    database.execute("PRAGMA secure_delete = ON")
     database.executescript(_TABLES)
     return database
 

@@ -87,6 +87,10 @@ class ConversationError(RolewiseError):
     """A conversation or a turn is not there, or the file cannot be read or written."""
 
 
+class NoSuchConversation(ConversationError):
+    """Or no such turn. It may have been deleted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """A conversation without its turns, of which there are `turns`. Times are UTC: "2026-01-31T23:59:59Z".
@@ -235,7 +239,7 @@ class Store:
             number = _number(run, "conversations", conversation)
             first = run("SELECT number FROM turns WHERE id = ? AND conversation = ?", (_utf8(turn), number)).fetchone()
             if not first:
-                raise ConversationError("there is no such turn in that conversation. It may have been deleted.")
+                raise NoSuchConversation("there is no such turn in that conversation. It may have been deleted.")
             run("DELETE FROM turns WHERE conversation = ? AND number >= ?", (number, *first))
             run("UPDATE conversations SET updated = ? WHERE number = ?", (self._time(), number))
 
@@ -408,7 +412,7 @@ def _number(run: _Run, table: Literal["conversations", "turns"], id_: str) -> in
     """The row of an id. Raises ConversationError."""
     found = run(f"SELECT number FROM {table} WHERE id = ?", (_utf8(id_),)).fetchone()  # noqa: S608 - one of two
     if not found:
-        raise ConversationError(f"there is no such {table[:-1]}. It may have been deleted.")
+        raise NoSuchConversation(f"there is no such {table[:-1]}. It may have been deleted.")
     return int(found[0])
 
 

@@ -107,10 +107,16 @@ class LexicalIndex(Protocol):
 
 class Retriever(Protocol):
     def retrieve(
-        self, question: str, k: int, labels: Sequence[str] = (), favoured: Sequence[str] = ()
+        self,
+        question: str,
+        k: int,
+        labels: Sequence[str] = (),
+        favoured: Sequence[str] = (),
+        rows: Rows | None = None,
     ) -> list[ScoredPassage]:
         """The `k` best passages, best first; with `labels` only those about these roles or of these titles.
 
+        With `rows` only those are searched.
         Passages about the `favoured` come before others that are as good, which are not shut out.
         """
         ...

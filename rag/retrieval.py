@@ -5,14 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from rag.errors import SettingsError
 from rag.fusion import reciprocal_rank_fusion
-from rag.protocols import Embedder
-from rag.types import ScoredPassage
+from rag.protocols import Embedder, Rows
+from rag.types import Passage, ScoredPassage
 from rag.versions import IndexVersion
 
 DENSE, LEXICAL = "dense", "lexical"
 AMONG_FAVOURED = " in role"
 """Ends the name of a stage that searched among the favoured passages alone."""
+
+
+def chapter_of(passage: Passage) -> str:
+    """The first heading below the title; "" where there is none."""
+    return passage.section[0] if passage.section else ""
+
+
+def rows_within(version: IndexVersion, document: str | None = None, chapter: str | None = None) -> Rows | None:
+    """The rows of a document's passages, of those in a chapter of any document, or of both; None, meaning all, for
+    neither. Raises SettingsError if no passage is of that document, or of that chapter."""
+    if document and document not in version.documents:
+        raise SettingsError(f"there is no document {document!r}.")
+    if chapter and all(chapter_of(one) != chapter for one in version.passages):
+        raise SettingsError(f"no document has a chapter {chapter!r}.")
+    if not (document or chapter):
+        return None
+    rows = [
+        row
+        for row, one in enumerate(version.passages)
+        if (not document or one.document == document) and (not chapter or chapter_of(one) == chapter)
+    ]
+    return np.array(rows, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -29,12 +54,17 @@ class HybridRetriever:
     stages: Sequence[str] = (DENSE, LEXICAL)
 
     def retrieve(
-        self, question: str, k: int, labels: Sequence[str] = (), favoured: Sequence[str] = ()
+        self,
+        question: str,
+        k: int,
+        labels: Sequence[str] = (),
+        favoured: Sequence[str] = (),
+        rows: Rows | None = None,
     ) -> list[ScoredPassage]:
         """As `Retriever`. Passages about the favoured labels are ranked once more among themselves."""
-        found = self._found(question, k, labels)
+        found = self._found(question, k, labels, rows)
         if favoured:
-            among = self._found(question, k, favoured)
+            among = self._found(question, k, favoured, rows)
             found |= {f"{stage}{AMONG_FAVOURED}": scores for stage, scores in among.items()}
         ranks = {stage: {row: rank for rank, row in enumerate(scores, start=1)} for stage, scores in found.items()}
         fused = reciprocal_rank_fusion([list(scores) for scores in found.values()], self.rrf_k)
@@ -48,9 +78,10 @@ class HybridRetriever:
             for row, score in fused[:k]
         ]
 
-    def _found(self, question: str, k: int, labels: Sequence[str]) -> dict[str, dict[int, float]]:
+    def _found(self, question: str, k: int, labels: Sequence[str], rows: Rows | None) -> dict[str, dict[int, float]]:
         """The scores of the rows that each stage finds, best first."""
-        rows, depth = self.version.rows_of(labels), max(k, self.candidates)
+        about, depth = self.version.rows_of(labels), max(k, self.candidates)
+        rows = about if rows is None else rows if about is None else np.intersect1d(about, rows)
         found: dict[str, dict[int, float]] = {}
         if DENSE in self.stages:
             (scores,), (nearest,) = self.version.vectors.search(self.embedder.embed_queries([question]), depth, rows)

@@ -33,7 +33,7 @@ COOKIE = "rolewise"
 PERSON = "rolewise-person"
 """Cookie that tells one browser from another where a token lets several people in."""
 PERSON_SECONDS = 365 * 24 * 3600
-UPLOADS = "/gradio_api/upload"
+UPLOADS = "/v1/uploads"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """They change nothing, so another site may cause them."""
 OPEN = frozenset({"/healthz"})

@@ -81,7 +81,11 @@ def reading(settings: Settings, paths: Sequence[Path], progress: Progress) -> It
         documents = read_documents(
             paths or [sources_of(settings)], read=child.read_file, cache=cache, progress=progress
         )
-        yield documents, cache
+        try:
+            yield documents, cache
+        except OSError as error:
+            error.filename = error.filename or str(settings.build)  # a write that fails does not tell where
+            raise
 
 
 def build_index(
@@ -92,8 +96,31 @@ def build_index(
     The texts of the documents cannot be loaded any more.
     """
     with reading(settings, paths, progress) as (documents, cache):
-        builder = Builder(make_embedder(settings), TiktokenTokenizer(), make_store(), settings.passage_tokens, cache)
-        return builder.build(documents, settings.build, progress), documents
+        return _builder(settings, make_embedder(settings), cache).build(documents, settings.build, progress), documents
+
+
+def build_collection(
+    settings: Settings, paths: Sequence[Path], embedder: Embedder, progress: Progress = lambda *_: None
+) -> tuple[str, Documents]:
+    """As `build_index`, for which nothing of other documents stays in the cache. Returns the id of the version.
+
+    That is "", and none is built, where no document can be read.
+    """
+    with reading(settings, paths, progress) as (documents, cache):
+        builder = _builder(settings, embedder, cache)
+        version = builder.build(documents, settings.build, progress).version if documents else ""
+        cache.forget_unused()
+        return version, documents
+
+
+def forget_others(settings: Settings, paths: Sequence[Path]) -> None:
+    """Nothing that was read of other documents than those under `paths` stays in the cache."""
+    with reading(settings, paths, lambda *_: None) as (_, cache):
+        cache.forget_unused()
+
+
+def _builder(settings: Settings, embedder: Embedder, cache: Cache) -> Builder:
+    return Builder(embedder, TiktokenTokenizer(), make_store(), settings.passage_tokens, cache)
 
 
 def inspected(settings: Settings, paths: Sequence[Path] = (), *, progress: Progress = lambda *_: None) -> Inspection:
@@ -164,24 +191,28 @@ class LiveEngine:
     An answer goes on with the engine it began with. A version that cannot be opened changes nothing.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, embedder: Embedder | None = None) -> None:
         self._settings = settings
-        self._embedder = make_embedder(settings)
+        self.embedder = embedder or make_embedder(settings)
         self._generators = generators(settings)
         self._opening = threading.Lock()
         self._stamp = self._now()
-        self._engine = _engine(settings, self._embedder, self._generators)
+        self._engine = _engine(settings, self.embedder, self._generators)
 
     def __call__(self) -> Engine:
         if self._now() != self._stamp and self._opening.acquire(blocking=False):  # else another thread is at it
             try:
                 self._stamp = self._now()
-                self._engine = _engine(self._settings, self._embedder, self._generators)
+                self._engine = _engine(self._settings, self.embedder, self._generators)
             except RolewiseError as error:
                 logger.warning("%s The index that is open goes on answering.", error)
             finally:
                 self._opening.release()
         return self._engine
+
+    def over(self, settings: Settings, version: str) -> Engine:
+        """An engine over a version in another home, with the same embedder and generators: they are loaded once."""
+        return _engine(settings, self.embedder, self._generators, version)
 
     def _now(self) -> tuple[tuple[int, int], ...]:
         """What changes with the version in use or with its fit."""

@@ -284,6 +284,53 @@ def test_models_documents_and_index_are_listed(client: openai.OpenAI, http: http
     assert (index["embedder"], index["counts"]["documents"]) == ("hashing", 2)
 
 
+def test_documents_come_a_page_at_a_time(http: httpx.Client) -> None:
+    def page(query: str) -> tuple[list[str], int]:
+        reply = http.get(f"/v1/documents{query}").json()
+        return [one["id"] for one in reply["documents"]], reply["total"]
+
+    assert page("") == page("?limit=1000&offset=0") == (["baker", "miller"], 2)
+    assert [page(f"?limit=1&offset={offset}") for offset in (0, 1, 2)] == [(["baker"], 2), (["miller"], 2), ([], 2)]
+    assert page("?offset=1") == (["miller"], 2)
+
+
+def test_a_stretch_of_a_document_is_what_a_quotation_quotes(http: httpx.Client, engine: Engine) -> None:
+    citation = http.post(PATH, json=asked(PAY)).json()["rolewise"]["citations"][0]
+    start, end = citation["start"], citation["end"]
+    text = engine.version.documents["miller"].text
+    stretch = http.get(f"/v1/documents/miller?start={start}&end={end}").json()
+    assert (stretch["text"], stretch["start"], stretch["end"]) == (citation["quote"], start, end)
+    assert stretch["characters"] == len(text)
+    assert stretch["sections"] == http.get("/v1/documents/miller").json()["sections"]
+    assert http.get(f"/v1/documents/miller?start={start}").json()["text"] == text[start:]
+    beyond = http.get(f"/v1/documents/miller?start={len(text)}&end=999999").json()
+    assert (beyond["text"], beyond["start"], beyond["end"]) == ("", len(text), len(text))
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("?limit=0", "limit"),
+        ("?limit=1001", "limit"),
+        ("?limit=many", "limit"),
+        ("?offset=-1", "offset"),
+        (f"?offset={10**30}", "offset"),
+        ("/miller?start=-1", "start"),
+        ("/miller?end=x", "end"),
+        ("/miller?start=5&end=4", None),
+        ("/miller?start=999999", None),
+    ],
+)
+def test_a_page_out_of_bounds_is_refused(http: httpx.Client, query: str, param: str | None) -> None:
+    response = http.get(f"/v1/documents{query}")
+    assert (response.status_code, error_of(response)["param"]) == (400, param)
+
+
+def test_an_unknown_document_tells_where_they_are_listed(http: httpx.Client) -> None:
+    expected = "there is no such document. GET v1/documents lists them."
+    assert error_of(http.get("/v1/documents/nobody"))["message"] == expected
+
+
 def test_a_search_gives_what_the_engine_finds(http: httpx.Client, engine: Engine) -> None:
     found = http.post("/v1/search", json={"query": PAY, "k": 2, "role": "Miller"}).json()
     assert [one["id"] for one in found["passages"]] == [
@@ -299,6 +346,12 @@ def test_the_description_of_the_api_is_kept_and_no_page_of_another_host(http: ht
     post = described["paths"]["/v1/chat/completions"]["post"]
     assert post["responses"].keys() == {"200", "4XX", "5XX"}
     assert described["components"]["schemas"]["ChatRequest"]["properties"]["messages"]["maxItems"] == 100
+    pages = described["paths"]["/v1/documents"]["get"]
+    assert {one["name"]: one["schema"].get("maximum") for one in pages["parameters"]} == {
+        "limit": 1000,
+        "offset": 2**31,
+    }
+    assert pages["responses"]["200"]["content"]["application/json"]["example"]["total"] == 1
     assert (http.get("/docs").status_code, http.get("/redoc").status_code) == (404, 404)
 
 

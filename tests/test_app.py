@@ -16,12 +16,11 @@ import pytest
 from gradio_client import Client  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
-from app import LocalModel, Server, build_app
+from app import Desk, LocalModel, Server, build_app
 from rag.answering import Engine
 from rag.errors import GeneratorError, ModelError, SettingsError
 from rag.pages import answers as pages
 from rag.pages import markup
-from rag.pages.search import results
 from rag.protocols import Draft
 from rag.settings import Settings
 from rag.types import Evidence, GeneratorInfo, Message
@@ -114,8 +113,8 @@ def serve() -> Iterator[Serve]:
     running: list[tuple[Server, Client]] = []
 
     def served(engine: Engine, settings: Settings | None = None, pulling: LocalModel | None = None) -> Client:
-        demo = build_app(lambda: engine, settings or Settings(generator="extractive"), pulling=pulling)
-        server = Server(demo, lambda: engine, settings or Settings(generator="extractive"))
+        desk, chosen = Desk(lambda: engine), settings or Settings(generator="extractive")
+        server = Server(build_app(desk, chosen, pulling=pulling), desk, chosen)
         client = Client(server.url, verbose=False)
         running.append((server, client))
         return client
@@ -268,7 +267,7 @@ def test_markup_in_documents_stays_text(
     engine = engine_over(write("evil/<b>evil.txt", EVIL).parent)
     bubble, panel, record = chat(serve(engine), "What does a Baker earn a year?")
     assert "<script>alert(3)</script>" in record["answer"]
-    for shown in (bubble, panel, results("Baker", engine.search("Baker"))):
+    for shown in (bubble, panel):
         assert "<script" not in shown
         assert "<img" not in shown
     assert "](http" not in bubble
@@ -290,14 +289,6 @@ def test_the_search_endpoint_finds_what_the_engine_finds(serve: Serve, bakery: E
         client.predict("flour", 0, "", api_name="/search")
     with pytest.raises(AppError, match="No single role is called 'Smith'"):
         client.predict("flour", 1, "Smith", api_name="/search")
-
-
-def test_search_cards_mark_the_words_and_tell_every_stage(bakery: Engine) -> None:
-    found = bakery.search("grinding grain", k=1)
-    card = results("grinding grain", found)
-    assert "Millers <mark>grind</mark> <mark>grain</mark>." in card
-    for stage, rank in found[0].ranks.items():
-        assert f"<dt>{stage}</dt><dd>rank {rank}, score {found[0].scores[stage]:.3f}</dd>" in card
 
 
 def test_the_page_is_served_without_telemetry_or_foreign_addresses(serve: Serve, bakery: Engine) -> None:
@@ -322,7 +313,7 @@ def test_only_the_chat_and_the_search_are_offered_to_programs(serve: Serve, bake
 
 def test_generators_and_roles_offered_follow_settings_and_documents(bakery: Engine) -> None:
     def choices(settings: Settings) -> list[list[object]]:
-        demo = build_app(lambda: bakery, settings)
+        demo = build_app(Desk(lambda: bakery), settings)
         return [[value for _, value in one.choices] for one in demo.blocks.values() if isinstance(one, gr.Dropdown)]
 
     assert choices(Settings(generator="extractive"))[:2] == [["extractive", "local"], ["", "Baker", "Miller"]]
@@ -333,7 +324,7 @@ def test_generators_and_roles_offered_follow_settings_and_documents(bakery: Engi
 def test_a_taken_port_is_told_in_one_line(serve: Serve, bakery: Engine) -> None:
     port = int(serve(bakery).src.rstrip("/").rpartition(":")[2])
     with pytest.raises(SettingsError, match=rf"127\.0\.0\.1:{port} .*Give another --port"):
-        Server(build_app(lambda: bakery, Settings()), lambda: bakery, Settings(), port=port)
+        Server(build_app(Desk(lambda: bakery), Settings()), Desk(lambda: bakery), Settings(), port=port)
 
 
 # The local model on its way
@@ -385,7 +376,7 @@ def test_a_model_that_is_there_is_loaded_and_not_pulled() -> None:
 
 @pytest.mark.parametrize(("is_there", "chosen"), [(True, "local"), (False, "extractive")])
 def test_the_page_opens_with_a_generator_that_is_there(bakery: Engine, is_there: bool, chosen: str) -> None:
-    demo = build_app(lambda: bakery, Settings(), pulling=model(lambda *_: None, is_there=is_there))
+    demo = build_app(Desk(lambda: bakery), Settings(), pulling=model(lambda *_: None, is_there=is_there))
     writer = next(one for one in demo.blocks.values() if isinstance(one, gr.Dropdown))
     assert writer.value == chosen
 

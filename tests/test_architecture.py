@@ -15,7 +15,9 @@ LAYERS = [
     "words chunking figures kinds roles following introductions orders spelling fusion prompts questions choosing packing citations record likeness safety confidence",
     "readers cache pages tokens embedding vectors lexical extractive llama hosted models logistic languages",
     "conversations isolation readings sources inspection versions indexing retrieval evidence comparing verification answerability calibration answering slots",
-    "wiring mcp api",
+    "wiring mcp api web history pulling terminal",
+    "uploads server",
+    "library",
     "__main__",
 ]
 """Of the files of the package, and of its one package, `readers`."""

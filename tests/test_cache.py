@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -147,3 +148,42 @@ def test_a_text_that_was_lost_is_read_again_and_must_be_the_same(write: Write, t
         (folder / "a.md").write_text("Soup.")
         with pytest.raises(SourceError, match="has changed while it was read"):
             documents[0]
+
+
+def test_what_was_not_used_is_forgotten_and_gone_from_the_file(tmp_path: Path) -> None:
+    with Cache(tmp_path / CACHE) as cache:
+        for name in ("kept", "old"):
+            cache.keep_text(name, f"head of the {name}", "body")
+            cache.keep_sha256(f"path of the {name}", "stamp", "f" * 64)
+            cache.keep_vectors({name.encode(): np.array([1, 2, 3], np.float32)})
+    with Cache(tmp_path / CACHE) as cache:
+        assert cache.head("kept")
+        assert cache.sha256_of("path of the kept", "stamp")
+        cache.forget_unused()
+        assert cache.vectors([b"kept", b"old"]).keys() == {b"kept", b"old"}  # none had been asked for
+        assert b"of the kept" in (tmp_path / CACHE).read_bytes()
+        for path in tmp_path.iterdir():
+            assert b"of the old" not in path.read_bytes()
+        assert (cache.head("kept"), cache.head("old")) == ("head of the kept", "")
+        assert (cache.sha256_of("path of the kept", "stamp"), cache.sha256_of("path of the old", "stamp")) == (
+            "f" * 64,
+            "",
+        )
+    with Cache(tmp_path / CACHE) as cache:
+        cache.keep_vectors({b"new": np.array([4, 5, 6], np.float32)})
+        cache.vectors([b"kept"])
+        cache.forget_unused()
+        assert cache.vectors([b"kept", b"old", b"new"]).keys() == {b"kept", b"new"}
+
+
+def test_a_cache_that_cannot_forget_is_removed(tmp_path: Path) -> None:
+    with Cache(tmp_path / CACHE) as cache:
+        cache.keep_text("old", "head", "body")
+    with Cache(tmp_path / CACHE) as cache:
+        with contextlib.closing(sqlite3.connect(tmp_path / CACHE)) as database:
+            database.execute("DROP TABLE vectors")
+        assert cache.vectors([b"any"]) == {}  # the file fails; it goes on in memory
+        cache.keep_text("new", "head", "body")
+        cache.forget_unused()
+        assert cache.head("new") == "head"
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from eval.drafting import Proposal, propose, to_row
 from eval.questions import load_questions, resolve
 from rag.answering import Engine
 from rag.errors import SettingsError
-from rag.protocols import Draft
+from rag.protocols import Draft, Rows
 from rag.types import Evidence, GeneratorInfo, Message, ScoredPassage
 from rag.versions import IndexVersion
 from rag.words import words
@@ -381,7 +381,12 @@ class Blind:
         self.found = [ScoredPassage(one, 1.0) for one in engine.version.passages if one.document == document]
 
     def retrieve(
-        self, question: str, k: int, labels: Sequence[str] = (), favoured: Sequence[str] = ()
+        self,
+        question: str,
+        k: int,
+        labels: Sequence[str] = (),
+        favoured: Sequence[str] = (),
+        rows: Rows | None = None,
     ) -> list[ScoredPassage]:
         return self.found[:k]
 

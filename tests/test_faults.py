@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -296,3 +298,76 @@ def test_a_chat_picks_up_a_new_version_and_keeps_a_good_one(shelf: Path, changed
     assert str(tmp_path) not in notice
     shutil.rmtree(settings.build)
     assert engine().version.info.version == second
+
+
+BUILD = """
+import os, sys
+from pathlib import Path
+from rag import wiring
+from rag.readers.files import read_file
+from rag.tokens import TiktokenTokenizer
+from tests.conftest import HashingEmbedder
+import bm25s, faiss, rag.__main__, rag.readers.markdown
+
+class InProcess(wiring.Isolated):
+    def read_file(self, path, member=""):
+        return read_file(path, member)
+
+wiring.make_embedder, wiring.Isolated = (lambda settings: HashingEmbedder()), InProcess
+TiktokenTokenizer().count("load the vocabulary")
+if sys.argv[1] == "nobody" and not os.geteuid():
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+sys.argv[1:] = ["--home", sys.argv[2], "index", "build", sys.argv[3]]
+rag.__main__.main()
+"""
+"""The real command, but for an embedder and a reader that need not be loaded."""
+
+
+def built_by_command(home: Path, documents: Path, user: str = "") -> tuple[int, str]:
+    """The exit status of `index build`, and the error it prints amid its progress."""
+    command = [sys.executable, "-W", "ignore", "-c", BUILD, user, str(home), str(documents)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
+    return run.returncode, "".join(re.findall(r"error: .*", run.stderr))
+
+
+def test_a_build_into_a_folder_that_is_read_only_leaves_the_last_version(shelf: Path, changed: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:  # the folders of pytest are closed to others
+        home, documents = Path(name) / "home", Path(name) / "documents"
+        Path(name).chmod(0o755)
+        shutil.copytree(changed, documents)
+        (home / "index").mkdir(parents=True)
+        version = build(shelf, home / "index/build").version
+        for path in [home, *home.rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        status, errors = built_by_command(home, documents, user="nobody")
+        for path in [home, *home.rglob("*")]:
+            path.chmod(0o755)
+        assert (status, errors) == (
+            1,
+            f"error: {home}/index/build/.lock Permission denied. Check that path and the space on disk.",
+        )
+        assert answering(home / "index/build")[0].info.version == version
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_build_on_a_file_system_that_is_full_leaves_the_last_version(shelf: Path, tmp_path: Path) -> None:
+    home, documents = tmp_path / "home", tmp_path / "documents"
+    home.mkdir()
+    documents.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(home)]
+    if (run := subprocess.run(mount, capture_output=True, text=True, check=False)).returncode:
+        pytest.skip(f"mounting is not permitted here: {run.stderr.strip()}")
+    try:
+        (home / "index").mkdir()
+        version = build(shelf, home / "index/build").version
+        for number in range(200):  # 16 KB a vector
+            (documents / f"{number}.md").write_text(f"Bread {number} is baked.\n")
+        status, errors = built_by_command(home, documents)
+        assert status == 1
+        assert re.fullmatch(rf"error: {home}/index/build\S* .*\. Check that path and the space on disk\.", errors)
+        assert answering(home / "index/build")[0].info.version == version
+        assert [path.name for path in (home / "index/build").iterdir() if path.is_dir()] == [version]
+    finally:
+        subprocess.run(["umount", "-l", str(home)], check=True)

@@ -12,7 +12,7 @@ from eval.questions import load_questions
 from eval.running import ask, fingerprint, opened, start
 from eval.sets import BUNDLED, SETS, Choice, QuestionSet
 from eval.verdict import DEFAULT_TOLERANCES, breaches, compare
-from rag.protocols import Retriever
+from rag.protocols import Retriever, Rows
 from rag.settings import load_settings
 from rag.types import Passage, ScoredPassage
 
@@ -25,9 +25,14 @@ class OffByOne:
     passages: Sequence[Passage]
 
     def retrieve(
-        self, question: str, k: int, labels: Sequence[str] = (), favoured: Sequence[str] = ()
+        self,
+        question: str,
+        k: int,
+        labels: Sequence[str] = (),
+        favoured: Sequence[str] = (),
+        rows: Rows | None = None,
     ) -> list[ScoredPassage]:
-        found = self.inner.retrieve(question, k, labels, favoured)
+        found = self.inner.retrieve(question, k, labels, favoured, rows)
         behind = [self.passages[(self.passages.index(one.passage) + 1) % len(self.passages)] for one in found]
         return [dataclasses.replace(one, passage=passage) for one, passage in zip(found, behind, strict=True)]
 

@@ -36,6 +36,46 @@ def test_a_role_named_in_the_question_comes_first_and_one_that_is_given_alone(
         engine.search("pay", role="pilot")
 
 
+def test_a_document_and_a_chapter_shut_out_all_others_before_ranking(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    engine = engine_over(shelf)
+
+    def places(**within: str) -> list[tuple[str, tuple[str, ...]]]:
+        found = engine.search("flour and yeast of Bern", k=9, **within)
+        assert [one.ranks["dense"] for one in found if one.ranks.get("dense") == 1] == [1] * bool(found)
+        return sorted((one.passage.document, one.passage.section) for one in found)
+
+    assert places(document="miller") == [("miller", ("Pay",)), ("miller", ("Work",))]
+    assert places(chapter="Pay") == [("baker", ("Pay",)), ("miller", ("Pay",))]
+    assert places(document="baker", chapter="Skills") == [("baker", ("Skills",))]
+    assert places(role="Baker", chapter="Pay") == [("baker", ("Pay",))]
+    assert places(role="Baker", document="miller") == []
+    assert places(document="baker", chapter="Work") == []
+    [last] = engine.search("flour and yeast", k=1, chapter="Work")
+    assert last.passage.section == ("Work",)
+    assert last.score == pytest.approx(1 / 61)  # the best of the stage that finds it
+
+
+def test_a_question_about_two_roles_has_its_shares_from_the_chapter_and_none_within_one_document(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    engine = engine_over(shelf)
+    question = "What do Bakers and Millers earn in Bern?"
+    found = engine.search(question, chapter="Pay")
+    assert [one.passage.section for one in found] == [("Pay",), ("Pay",)]
+    assert {one.passage.document for one in found} == {"baker", "miller"}
+    assert {one.passage.document for one in engine.search(question, document="miller")} == {"miller"}
+
+
+def test_a_document_or_chapter_that_is_not_there_is_named(shelf: Path, engine_over: Callable[..., Engine]) -> None:
+    engine = engine_over(shelf)
+    with pytest.raises(SettingsError, match="there is no document 'cook'"):
+        engine.search("Bern", document="cook")
+    with pytest.raises(SettingsError, match="no document has a chapter 'Tools'"):
+        engine.search("Bern", chapter="Tools")
+
+
 def test_k_passages_come_at_the_most(shelf: Path, engine_over: Callable[..., Engine]) -> None:
     engine = engine_over(shelf)
     assert len(engine.search("Bern", k=1)) == 1

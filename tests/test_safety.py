@@ -54,7 +54,7 @@ def application() -> FastAPI:
     async def home(request: Request) -> dict[str, str]:
         return {"person": person_of(request.scope)}
 
-    @app.post("/gradio_api/upload")
+    @app.post("/v1/uploads")
     @app.post("/v1/search")
     async def search(request: Request) -> dict[str, int]:
         return {"bytes": len(await request.body())}
@@ -457,9 +457,9 @@ def test_which_hosts_are_loopback(host: str, expected: bool) -> None:
 
 
 def test_an_upload_may_be_larger_than_other_bodies(http: httpx.Client) -> None:
-    assert http.post("/gradio_api/upload", content=b"x" * 5000).json() == {"bytes": 5000}
-    assert http.post("/gradio_api/upload", content=b"x" * 5001).status_code == 413
-    assert http.post("/gradio_api/upload", content=(b"x" * 600 for _ in range(10))).status_code == 413
+    assert http.post("/v1/uploads", content=b"x" * 5000).json() == {"bytes": 5000}
+    assert http.post("/v1/uploads", content=b"x" * 5001).status_code == 413
+    assert http.post("/v1/uploads", content=(b"x" * 600 for _ in range(10))).status_code == 413
     assert http.post("/v1/search", content=b"x" * 1001).status_code == 413
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Request, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from app import Server, build_app
+from app import Desk, Server, build_app
 from rag.answering import Engine
 from rag.conversations import Store
 from rag.settings import Settings
+from rag.wiring import LiveEngine
+from tests.test_uploads import collections_in, home, live, quick
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync""".split()
-WITHIN = ("http://127.0.0.1:", "data:", "blob:")
+__all__ = ["home", "live", "quick"]
+
 EVIL = [
     """<script>document.title = "evil"</script>""",
     """<img src=x onerror="document.title='evil'">""",
@@ -32,7 +35,6 @@ EVIL = [
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}"),
     # Gradio 6.31 keeps its queue's statistics with calls that pandas 3 deprecates.
     pytest.mark.filterwarnings("ignore:.*future.no_silent_downcasting"),
     pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"),
@@ -40,48 +42,41 @@ pytestmark = [
 
 
 @pytest.fixture
-def open_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Page]]:
-    """Opens the page over an engine; fails at the end if it asked for anything beyond loopback or a script failed."""
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
+    """Serves the page over an engine, with what else is on its desk."""
     made: list[asyncio.AbstractEventLoop] = []
     new_event_loop = asyncio.new_event_loop
+    servers: list[Server] = []
 
     def noted() -> asyncio.AbstractEventLoop:
         made.append(new_event_loop())
         return made[-1]
 
-    servers: list[Server] = []
-    foreign: list[Request] = []
-    failures: list[str] = []
+    def served(engine: Callable[[], Engine], **more: Any) -> Server:
+        desk, settings = Desk(engine, **more), Settings(generator="extractive")
+        servers.append(Server(build_app(desk, settings), desk, settings))
+        return servers[-1]
+
     with monkeypatch.context() as patched:
         patched.setattr(asyncio, "new_event_loop", noted)  # Gradio leaves the loops of its locks open
-
-        def served(engine: Engine, store: Store | None) -> str:
-            settings = Settings(generator="extractive")
-            demo = build_app(lambda: engine, settings, store=store)
-            servers.append(Server(demo, lambda: engine, settings))
-            return servers[-1].url
-
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=str(CHROMIUM), headless=True, args=ARGUMENTS)
-
-            def opened(engine: Engine, store: Store | None = None) -> Page:
-                page = browser.new_page(viewport={"width": 1280, "height": 800})
-                page.on("request", lambda request: foreign.append(request))  # noqa: PLW0108 - it must be a Python function
-                page.on("pageerror", lambda error: failures.append(str(error)))
-                page.goto(served(engine, store))
-                page.get_by_label("Your question").wait_for()
-                return page
-
-            yield opened
-            left = [one.url for one in foreign if one.failure != "csp" and not one.url.startswith(WITHIN)]
-            browser.close()
+        yield served
     for server in servers:
         server.stop()
     for loop in made:
         if not loop.is_running():
             loop.close()
-    assert left == []
-    assert failures == []
+
+
+@pytest.fixture
+def open_page(serve: Callable[..., Server], visit: Callable[..., Page]) -> Callable[..., Page]:
+    """Opens the page over an engine. Options are those of a browser context."""
+
+    def opened(engine: Engine, store: Store | None = None, **options: Any) -> Page:
+        page = visit(serve(lambda: engine, store=store).url, **options)
+        page.get_by_label("Your question").wait_for()
+        return page
+
+    return opened
 
 
 def ask(page: Page, question: str) -> None:
@@ -136,27 +131,6 @@ def test_a_marker_of_an_earlier_answer_still_leads_to_its_own_quotation(
     expect(page.locator("#source-1-1 mark")).to_have_text("Bern: 61,000 francs a year")
 
 
-def test_search_shows_passages_on_enter(
-    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
-) -> None:
-    page = open_page(engine_over(shelf))
-    page.get_by_role("tab", name="Search").click()
-    page.get_by_label("Search for").fill("grinding grain")
-    page.get_by_label("Search for").press("Enter")
-    expect(page.locator("#found .card").first).to_contain_text("Millers grind grain.")
-    expect(page.locator("#found .card").first.locator("mark").first).to_be_visible()
-    expect(page.locator("#found .card").first).to_contain_text("fused")
-
-
-def test_an_empty_question_brings_a_message(
-    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
-) -> None:
-    page = open_page(engine_over(shelf))
-    page.get_by_role("tab", name="Search").click()
-    page.get_by_label("Search for").press("Enter")
-    expect(page.get_by_text("The question is empty. Ask something about the documents.")).to_be_visible()
-
-
 def test_markup_in_a_document_stays_text(
     write: Callable[[str, str], Path], engine_over: Callable[..., Engine], open_page: Callable[..., Page]
 ) -> None:
@@ -166,7 +140,12 @@ def test_markup_in_a_document_stays_text(
     for evil in EVIL:
         expect(page.get_by_role("log")).to_contain_text(evil)
         expect(page.locator("#sources")).to_contain_text(evil)
-    assert page.locator('#chat a:not([href^="#source-"]), #sources a, #chat p img, #sources img').count() == 0
+    assert (
+        page.locator(
+            '#chat a:not([href^="#source-"]), #sources a:not([href^="/read/"]), #chat p img, #sources img'
+        ).count()
+        == 0
+    )
     assert page.locator("#chat .katex, #chat p strong, #chat script, #sources script").count() == 0
     assert page.title() == "Rolewise"
 
@@ -200,3 +179,163 @@ def test_conversations_and_ratings_are_kept(
         assert "Basel: 64,500 francs a year" in {one["quote"] for one in turns[1].record["citations"]}
         ratings = [(turn.rating.verdict, turn.rating.reasons) for turn in turns if turn.rating]
         assert ratings == [("bad", ("should have refused",)), ("good", ())]
+
+
+def test_roles_are_set_side_by_side_in_a_table(
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
+) -> None:
+    page = open_page(engine_over(shelf))
+    ask(page, "Compare the pay of a Baker and a Miller in Bern.")
+    row = page.locator("#chat tr", has_text="Miller")
+    expect(row.locator("td").first).to_have_text("Miller")
+    expect(row).to_contain_text("58,000 francs")
+    row.locator('a[href^="#source-1-"]').first.click()
+    expect(page.locator(".quotation.shown mark")).to_be_in_viewport()
+
+
+def test_what_the_documents_do_not_tell_leads_on_to_what_they_do(
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
+) -> None:
+    page = open_page(engine_over(shelf))
+    ask(page, "What does a Baker earn in Berlin on the moon?")
+    expect(page.locator("#sources h2")).to_have_text("The documents do not tell")
+    expect(page.locator("#sources details summary").first).to_be_visible()
+    suggested = page.locator(".suggested").first
+    question = suggested.inner_text()
+    assert question.startswith("What does Baker say about ")
+    suggested.press("Enter")
+    expect(page.get_by_role("log")).to_contain_text(question)
+
+
+def test_a_quotation_is_read_in_its_document(
+    shelf: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
+) -> None:
+    page = open_page(engine_over(shelf))
+    ask(page, "What does a Baker earn in Bern?")
+    page.locator("#source-1-1").get_by_role("link", name="Read in the document").click()
+    expect(page.locator("#quotation")).to_have_text("Bern: 61,000 francs a year")
+    expect(page.locator("#quotation")).to_be_in_viewport()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Baker")
+
+
+def test_a_conversation_is_found_again_when_the_server_was_restarted(
+    shelf: Path,
+    tmp_path: Path,
+    engine_over: Callable[..., Engine],
+    serve: Callable[..., Server],
+    visit: Callable[..., Page],
+) -> None:
+    engine = engine_over(shelf)
+    with Store(tmp_path / "conversations.sqlite") as store:
+        other = store.begin("Nothing of that")
+        first = serve(lambda: engine, store=store)
+        page = visit(first.url)
+        ask(page, "What does a Baker earn in Bern?")
+        expect(page).to_have_url(re.compile(r"conversation=[0-9a-f]{32}"))
+        first.stop()
+    with Store(tmp_path / "conversations.sqlite") as store:
+        page = visit(serve(lambda: engine, store=store).url)
+        page.get_by_role("button", name="Conversations").click()
+        expect(page.locator("#history li")).to_have_count(2)
+        expect(page.locator("#history-query")).to_be_focused()
+        page.keyboard.type("61,000")
+        expect(page.locator("#history li")).to_have_count(1)
+        page.get_by_role("button", name="Rename").click()
+        page.get_by_label("Title").fill("Pay <b>in</b> Bern")
+        page.keyboard.press("Enter")
+        expect(page.locator("#history li > a")).to_have_text("Pay <b>in</b> Bern")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Markdown").click()
+        assert "“Bern: 61,000 francs a year”" in download.value.path().read_text(encoding="utf-8")
+        page.locator("#history li > a").click()
+        expect(page.get_by_role("log")).to_contain_text("Bern: 61,000 francs a year")
+        expect(page.locator("#source-1-1 mark")).to_have_text("Bern: 61,000 francs a year")
+        page.get_by_label("Your question").fill("And in Basel?")
+        page.get_by_label("Your question").press("Enter")
+        expect(page.locator("[id^=source-2-] mark", has_text="Basel: 64,500 francs a year")).to_have_count(1)
+        [found] = [one for one in store.list() if one.id != other]
+        assert [turn.question for turn in store.turns(found.id)] == [
+            "What does a Baker earn in Bern?",
+            "And in Basel?",
+        ]
+        page.get_by_role("button", name="Conversations").click()
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Delete Nothing of that").click()
+        expect(page.locator("#history [role=status]")).to_have_text("Deleted.")
+        assert [one.id for one in store.list()] == [found.id]
+        page.keyboard.press("Escape")
+        expect(page.locator("#history")).to_be_hidden()
+        expect(page.get_by_role("button", name="Conversations")).to_be_focused()
+
+
+def test_documents_of_ones_own_are_added_asked_and_removed(
+    live: LiveEngine, home: Path, tmp_path: Path, serve: Callable[..., Server], visit: Callable[..., Page]
+) -> None:
+    server = serve(live, uploads=collections_in(live, home))
+    page = visit(f"{server.url}documents")
+    cook, broken = tmp_path / "cook.md", tmp_path / "<b>broken.pdf"
+    cook.write_text("# Cook\n\n## Pay\n\nA Cook earns 55,000 francs a year in Bern.\n")
+    broken.write_text("no PDF at all")
+    page.get_by_label("Add files").set_input_files([cook, broken])
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator("#told")).to_contain_text("2 added.")
+    expect(page.locator("#told")).to_contain_text("broken.pdf")
+    expect(page.locator(".held li")).to_have_count(2)
+    expect(page.locator(".held li", has_text="broken.pdf").locator(".notice")).to_be_visible()
+    page.get_by_role("link", name="Ask them").click()
+    page.get_by_label("Your question").wait_for()
+    ask(page, "What does a Cook earn in Bern?")
+    expect(page.locator("#source-1-1 mark")).to_have_text("A Cook earns 55,000 francs a year in Bern.")
+    page.locator("#source-1-1").get_by_role("link", name="Read in the document").click()
+    expect(page.locator("#quotation")).to_have_text("A Cook earns 55,000 francs a year in Bern.")
+    page.goto(f"{server.url}documents")
+    page.get_by_role("button", name="Remove cook.md").click()
+    expect(page.locator("#told")).to_have_text("1 removed.")
+    expect(page.locator(".held li")).to_have_count(1)
+
+
+def test_an_answer_that_was_stopped_says_so(
+    shelf: Path, engine_over: Callable[..., Engine], serve: Callable[..., Server], visit: Callable[..., Page]
+) -> None:
+    engine, may_end, is_slow = engine_over(shelf), threading.Event(), threading.Event()
+
+    def slowly() -> Engine:
+        if is_slow.is_set():
+            may_end.wait(20)
+        return engine
+
+    page = visit(serve(slowly).url)
+    page.get_by_label("Your question").wait_for()
+    is_slow.set()
+    page.get_by_label("Your question").fill("What does a Baker earn in Bern?")
+    page.get_by_label("Your question").press("Enter")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("log")).to_contain_text("Stopped.")
+    may_end.set()
+    ask(page, "What does a Baker earn in Basel?")
+    expect(page.get_by_role("log")).to_contain_text("Basel: 64,500 francs a year")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_no_serious_fault_in_the_chat(
+    shelf: Path,
+    tmp_path: Path,
+    engine_over: Callable[..., Engine],
+    open_page: Callable[..., Page],
+    faults_of: Callable[[Page], list[str]],
+    scheme: str,
+    width: int,
+) -> None:
+    with Store(tmp_path / "conversations.sqlite") as store:
+        page = open_page(
+            engine_over(shelf), store, viewport={"width": width, "height": 740}, color_scheme=scheme, bypass_csp=True
+        )
+        ask(page, "What does a Baker earn in Bern?")
+        ask(page, "Who is the king of the moon?")
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert ("dark" in page.evaluate("document.body.className")) == (scheme == "dark")
+        assert faults_of(page) == []
+        page.get_by_role("button", name="Conversations").click()
+        expect(page.locator("#history li")).to_have_count(1)
+        assert faults_of(page) == []
