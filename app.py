@@ -206,7 +206,7 @@ class Desk:
         for number, turn in enumerate(turns, start=1):
             done, role = answer_from(turn.record), turn.record.get("role") or ""
             within = OWN if role == OWN else ""
-            shown.append({"role": "user", "content": pages.as_markdown(turn.question)})
+            shown.append({"role": "user", "content": turn.question})
             shown.append({"role": "assistant", "content": pages.said(done, number)})
             panel = pages.sources(done, number, earlier, within=within, conversation=conversation)
             earlier |= {number: pages.quotations(done, number, within)}

@@ -1,18 +1,20 @@
 """The command line: `python -m rag` or `rolewise`. Data on stdout, progress and errors on stderr.
 
-Exit 0 done, 1 an expected failure with one line that names the remedy, 2 wrong usage. Each command imports what it
-needs when it runs, so that `--help` is at once there and `search` loads no generator.
+Exit 0 done, 1 an expected failure with one line that names the remedy, 2 wrong usage, 130 ended by Ctrl-C. Each
+command imports what it needs when it runs, so that `--help` is at once there and `search` loads no generator.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -23,13 +25,27 @@ from rag.progress import Bars
 if TYPE_CHECKING:
     from rag.answering import Engine
     from rag.settings import Settings
-    from rag.types import Answer, ScoredPassage
 
 SHOWN = 20
 """Skipped files that a build names."""
+INTERRUPTED = 130
+"""The exit status of what Ctrl-C ends, as shells have it."""
 GENERATORS = click.Choice(["extractive", "local", "hosted"])
+COMPLETE = "_ROLEWISE_COMPLETE"
+"""The environment variable by which a shell asks for completions."""
+
+
+def completing(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    def complete(context: click.Context, _: click.Parameter, typed: str) -> list[str]:
+        from rag.terminal import completed
+
+        return completed(kind, context.find_root().params.get("home"), typed)
+
+    return complete
+
+
 generator_option = click.option("--generator", type=GENERATORS, help="Who writes the answer [default: local].")
-role_option = click.option("--role", help="Only documents about this role.")
+role_option = click.option("--role", help="Only documents about this role.", shell_complete=completing("roles"))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -68,6 +84,7 @@ def index() -> None:
 def build(context: click.Context, paths: tuple[Path, ...], report: bool) -> None:
     """Index the documents under PATHS [default: index/sources]."""
     from rag.inspection import as_text
+    from rag.terminal import plain
     from rag.wiring import build_index, inspected
 
     settings = settings_of(context)
@@ -81,12 +98,12 @@ def build(context: click.Context, paths: tuple[Path, ...], report: bool) -> None
         click.echo(f"embedded   {built.embedded:,}")
     click.echo(f"skipped    {len(documents.skipped):,}")
     for one in documents.skipped[:SHOWN]:
-        click.echo(f"  {one.source}: {one.reason}")
+        click.echo(plain(f"  {one.source}: {one.reason}"))
     if len(documents.skipped) > SHOWN:
         click.echo(f"  and {len(documents.skipped) - SHOWN:,} more; see: python -m rag index inspect")
     if report:
         click.echo()
-        click.echo(as_text(inspected(settings, paths)))
+        click.echo(plain(as_text(inspected(settings, paths))))
 
 
 @index.command()
@@ -96,10 +113,11 @@ def build(context: click.Context, paths: tuple[Path, ...], report: bool) -> None
 def inspect(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
     """Check the documents under PATHS without indexing them: encodings, copies, languages, personal data and more."""
     from rag.inspection import as_record, as_text
+    from rag.terminal import json_line, plain
     from rag.wiring import inspected
 
     found = inspected(settings_of(context), paths, progress=Bars())
-    click.echo(json.dumps(as_record(found), ensure_ascii=False) if as_json else as_text(found))
+    click.echo(json_line(as_record(found)) if as_json else plain(as_text(found)))
 
 
 @index.command()
@@ -134,22 +152,26 @@ def list_(context: click.Context) -> None:
 
 
 @index.command()
-@click.argument("document")
-@click.option("--version", help="Of this index version [default: the current one].")
+@click.argument("document", shell_complete=completing("documents"))
+@click.option(
+    "--version", help="Of this index version [default: the current one].", shell_complete=completing("versions")
+)
 @click.pass_context
 def text(context: click.Context, document: str, version: str | None) -> None:
     """Print DOCUMENT as stored: the text that the offsets of quotations speak of."""
     from rag.errors import SourceError
+    from rag.terminal import plain
     from rag.versions import read_texts
 
     documents = {one.id: one for one in read_texts(settings_of(context).build, version)}
     if document not in documents:
         raise SourceError(f"no document is called {document!r}. Documents: {', '.join(documents)}.")
-    sys.stdout.write(documents[document].text)
+    whole = documents[document].text
+    sys.stdout.write(plain(whole) if sys.stdout.isatty() else whole)
 
 
 @index.command()
-@click.argument("version", required=False)
+@click.argument("version", required=False, shell_complete=completing("versions"))
 @click.pass_context
 def verify(context: click.Context, version: str | None) -> None:
     """Check every file of VERSION against its manifest [default: the current one]."""
@@ -164,7 +186,7 @@ def verify(context: click.Context, version: str | None) -> None:
 
 
 @index.command()
-@click.argument("version", required=False)
+@click.argument("version", required=False, shell_complete=completing("versions"))
 @click.pass_context
 def rollback(context: click.Context, version: str | None) -> None:
     """Switch to VERSION, if it is sound [default: the one written before the current one]."""
@@ -207,19 +229,24 @@ def prune(context: click.Context, keep: int) -> None:
 def search(context: click.Context, question: str, k: int | None, role: str | None, as_json: bool) -> None:
     """Print the passages nearest to QUESTION. No generator is loaded."""
     from rag.record import passage_record
+    from rag.terminal import Status, json_line, look_of, passage
+    from rag.words import stems
 
-    engine = engine_of(context)
-    found = engine.search(question, k=k, role=role)
+    with Status() as status:
+        status("Opening the index …")
+        engine = engine_of(context)
+        found = engine.search(question, k=k, role=role)
     if as_json:
         record = {
             "question": question,
             "passages": [passage_record(one) for one in found],
             "index": {"version": engine.version.info.version, "embedder": engine.version.info.embedder},
         }
-        click.echo(json.dumps(record, ensure_ascii=False))
+        click.echo(json_line(record))
     else:
+        look, asked = look_of(sys.stdout), frozenset(stems(question))
         for number, one in enumerate(found, start=1):
-            click.echo(_as_text(number, one))
+            click.echo(passage(number, one, look, asked))
 
 
 @cli.command()
@@ -231,16 +258,40 @@ def search(context: click.Context, question: str, k: int | None, role: str | Non
 def ask(context: click.Context, question: str, generator: str | None, role: str | None, as_json: bool) -> None:
     """Answer QUESTION with quotations."""
     from rag.record import answer_record
-    from rag.types import Finished, Token
+    from rag.terminal import Status, json_line, show_answer
 
-    engine = engine_of(context, generator=generator)
-    for event in engine.stream_answer(question, role=role):
-        if isinstance(event, Token) and not as_json:
-            click.echo(event.text, nl=False)
-        elif isinstance(event, Finished) and as_json:
-            click.echo(json.dumps(answer_record(event.answer), ensure_ascii=False))
-        elif isinstance(event, Finished):
-            click.echo(_below(event.answer))
+    with Status() as status:
+        status("Opening the index …")
+        engine = engine_of(context, generator=generator)
+        if as_json:
+            status("Answering …")
+            answer = engine.ask(question, role=role)
+    if as_json:
+        click.echo(json_line(answer_record(answer)))
+    else:
+        show_answer(engine, question, role=role, hint="See them whole: python -m rag search, with the same question.")
+
+
+@cli.command()
+@generator_option
+@role_option
+@click.option("--continue", "goes_on", is_flag=True, help="Go on with the newest conversation.")
+@click.pass_context
+def chat(context: click.Context, generator: str | None, role: str | None, goes_on: bool) -> None:
+    """Ask and follow up in a conversation. Without a terminal each line of stdin is a question."""
+    from rag.conversations import Store
+    from rag.terminal import Chat, Status
+    from rag.wiring import LiveEngine
+
+    settings = settings_of(context, generator=generator)
+    with Status() as status:
+        status("Opening the index …")
+        engine = LiveEngine(settings)
+    with Store(settings.conversations) as store:
+        conversation = Chat(engine, store, role=role, generator=generator)
+        if goes_on:
+            conversation.go_on()
+        conversation.run()
 
 
 @cli.command()
@@ -347,6 +398,15 @@ def mcp(context: click.Context, http: bool, host: str, port: int, generator: str
     run_http(engine, host=host, port=port, token=token)
 
 
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script by which SHELL completes `rolewise` with Tab; its last line tells how to enable it."""
+    from rag.terminal import completion_script
+
+    click.echo(completion_script(cli, shell, COMPLETE))
+
+
 @cli.group()
 def models() -> None:
     """Pull models and see which are there."""
@@ -415,60 +475,45 @@ def _answer_row(engine: Engine, row: str) -> dict[str, Any]:
     return answer_record(answer, id=parsed.get("id"))
 
 
-def _as_text(number: int, scored: ScoredPassage) -> str:
-    passage = scored.passage
-    stages = "  ".join(f"{stage} #{rank} ({scored.scores[stage]:.3f})" for stage, rank in scored.ranks.items())
-    head = click.style(f"{number}. {passage.trail}", bold=True)
-    facts = click.style(f"   {passage.id}  score {scored.score:.4f}  {stages}", dim=True)
-    body = "\n".join(f"   {line}" for line in passage.text.splitlines())
-    return f"{head}\n{facts}\n{body}\n"
-
-
-def _below(answer: Answer) -> str:
-    """What stands below an answer in the terminal: its quotations, what was struck, and who wrote it."""
-    lines = [answer.text] if answer.status == "not_found" else [""]
-    for citation in answer.citations:
-        lines += [
-            "",
-            click.style(f"[{citation.marker}] {citation.passage.trail}", bold=True),
-            f"    “{citation.quote}”",
-            click.style(f"    {citation.passage.document}:{citation.start}-{citation.end}", dim=True),
-        ]
-    if answer.status == "not_found" and answer.passages:
-        lines += ["", "Nearest in the documents:", *(f"  {one.passage.trail}" for one in answer.passages[:3])]
-    if answer.struck:
-        lines += ["", "Struck from the draft:", *(f"  {one.sentence} ({one.reason})" for one in answer.struck)]
-    total = answer.timings_ms.get("total", 0) / 1000
-    who = (
-        answer.generator.name
-        if answer.generator.name == answer.generator.model
-        else (f"{answer.generator.name} ({answer.generator.model})")
-    )
-    lines += ["", click.style(f"{who}, index {answer.index.version}, {total:.1f} s", dim=True)]
-    lines += [note for note in (f"Read as: {answer.read_as}" if answer.read_as else "", answer.notice) if note]
-    return "\n".join(lines)
-
-
 def _bytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
 def main() -> None:
-    """Runs the command line and turns expected failures into one line and exit status 1."""
+    """Runs the command line: expected failures become one line and exit status 1, Ctrl-C becomes 130."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no “ or a line that is no text ends nothing
+            stream.reconfigure(errors="replace" if stream is sys.stdin else "backslashreplace")
     logging.basicConfig(level=os.environ.get("ROLEWISE_LOG", "ERROR").upper(), format="%(message)s", stream=sys.stderr)
+    name = "rolewise" if Path(sys.argv[0]).name == "rolewise" else "python -m rag"
+    if os.environ.get(COMPLETE):
+        from rag.terminal import quote_for_bash
+
+        quote_for_bash()
     try:
-        cli(prog_name="rolewise" if Path(sys.argv[0]).name == "rolewise" else "python -m rag", standalone_mode=True)
+        sys.exit(cli(prog_name=name, complete_var=COMPLETE, standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(INTERRUPTED)  # sys.exit would wait for what a model is still reading
     except RolewiseError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        _fail(str(error))
     except BrokenPipeError:  # the reader, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        click.echo(
-            f"error: {error.filename or ''} {error.strerror or error}. Check that path and the space on disk.", err=True
-        )
-        sys.exit(1)
+        _fail(f"{error.filename or ''} {error.strerror or error}. Check that path and the space on disk.")
+
+
+def _fail(message: str) -> NoReturn:
+    from rag.terminal import plain
+
+    click.echo(plain(f"error: {message}"), err=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ LEVELS = (
 
 def confidence(unanswerable: float | None) -> str:
     """A sentence for a person; empty where nothing was weighed."""
-    for level in LEVELS if unanswerable is not None else ():
-        if unanswerable < level.below:
-            return f"{level.words}: of {level.answered} test answers like this one, {level.right} were right."
-    return ""
+    if unanswerable is None:
+        return ""
+    level = next(one for one in LEVELS if unanswerable < one.below or one is LEVELS[-1])
+    return f"{level.words}: of {level.answered} test answers like this one, {level.right} were right."

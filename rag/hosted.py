@@ -8,9 +8,10 @@ judges nothing and takes nothing from the environment but the proxy.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import SplitResult, urlsplit
 
 from rag.errors import GeneratorError, SettingsError
@@ -22,12 +23,27 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 
+LONGEST = 300.0
+"""Seconds: 320 tokens, the default of the setting `answer_tokens`, at about one a second."""
+MOST_BYTES = 4_000_000
+"""Of one response. A token comes with a few hundred bytes around it."""
+LONGEST_TOKEN = 16
+"""Characters. What an endpoint writes beyond so many for each token it was asked for is not read."""
+LONGEST_WAIT = 10.0
+"""Seconds. Who asks to be left alone for longer is not asked again."""
+
+
+class _Overlong(Exception):
+    """A response that is given up. The text says what is wrong with it."""
+
+
 class HostedGenerator:
     """Speaks to `base_url` (which ends in /v1 at most hosts) as `model`. Safe to use from several threads.
 
-    `timeout` is the longest silence to bear, in seconds. 429, 5xx, silence and a connection that fails are tried
-    `retries` times more, at growing intervals, unless the answer has begun. Tokens are counted by `tokenizer`, since
-    endpoints do not tell theirs. An empty key will do where none is asked for. Raises SettingsError.
+    `timeout` is the longest silence to bear and `longest` the longest answer, in seconds from its first byte. 429,
+    5xx, silence and a connection that fails are tried `retries` times more, at growing intervals, unless the answer has
+    begun or the endpoint asks for more than LONGEST_WAIT. Redirects are not followed. Tokens are counted by
+    `tokenizer`, since endpoints do not tell theirs. An empty key will do where none is asked for. Raises SettingsError.
     """
 
     def __init__(
@@ -38,6 +54,7 @@ class HostedGenerator:
         model: str,
         tokenizer: Tokenizer,
         timeout: float = 60.0,
+        longest: float = LONGEST,
         retries: int = 3,
         context_tokens: int = 8192,
     ) -> None:
@@ -51,13 +68,18 @@ class HostedGenerator:
         self._info = GeneratorInfo("hosted", model)
         self._context_tokens = context_tokens
         self._tokenizer = tokenizer
-        self._timeout = timeout
+        self._timeout, self._longest = timeout, longest
         self._client = OpenAI(
             base_url=base_url,
             api_key=api_key or "none",
             timeout=timeout,
             max_retries=retries,
-            http_client=DefaultHttpxClient(trust_env=not _is_loopback(endpoint.hostname)),  # no proxy to this machine
+            http_client=DefaultHttpxClient(
+                headers={"accept-encoding": "identity"},  # what is packed may be of any size
+                trust_env=not _is_loopback(endpoint.hostname),  # no proxy to this machine
+                follow_redirects=False,  # nobody has said that the other address may read the documents
+                event_hooks={"response": [self._bound]},
+            ),
         )
         # What the client has taken from OPENAI_* variables that are meant for another endpoint.
         self._client.organization = self._client.project = None
@@ -87,6 +109,7 @@ class HostedGenerator:
             [{"role": message.role, "content": message.content} for message in messages],
         )
         has_begun = has_ended = False
+        room = max_tokens * LONGEST_TOKEN
         try:
             with self._client.chat.completions.create(
                 messages=prompt, model=self._info.model, max_tokens=max_tokens, temperature=0, stream=True
@@ -95,10 +118,15 @@ class HostedGenerator:
                     piece, has_ended = _read(chunk, has_ended)
                     if piece:
                         has_begun = True
-                        yield piece
+                        yield piece[:room]
+                    room -= len(piece)
+                    if room < 0:
+                        return
         except OpenAIError as error:
             raise GeneratorError(self._explain(error, has_begun)) from None  # its request and body may hold the key
-        except (ValueError, TypeError, AttributeError):  # not JSON, or JSON of another shape
+        except _Overlong as error:
+            raise GeneratorError(f"{self._host} {error}") from None
+        except (ValueError, TypeError, AttributeError, RecursionError):  # not JSON, or JSON of another shape
             has_ended = has_begun = False
         if not has_ended and has_begun:
             raise GeneratorError(f"{self._host} broke off in the middle of the answer. Ask again.")
@@ -107,6 +135,26 @@ class HostedGenerator:
                 f"{self._host} sent something that is not an answer of an OpenAI-compatible endpoint. "
                 "Check hosted_url; it often ends in /v1."
             )
+
+    def _bound(self, response: Any) -> None:
+        """Makes reading a response end; silence alone is what the client's timeout is for."""
+        headers, read = response.headers, response.iter_bytes
+        headers.pop("content-encoding", None)
+        if _seconds(headers.get("retry-after", "")) > LONGEST_WAIT:
+            headers["x-should-retry"] = "false"
+        deadline = time.monotonic() + self._longest
+
+        def bounded(chunk_size: int | None = None) -> Iterator[bytes]:
+            size = 0
+            for chunk in read(chunk_size):
+                size += len(chunk)
+                if size > MOST_BYTES:
+                    raise _Overlong(f"sent more than {MOST_BYTES:,} bytes for one answer. Check hosted_url.")
+                if time.monotonic() > deadline:
+                    raise _Overlong(f"was not done after {self._longest:g} s. Ask again, or take another generator.")
+                yield chunk
+
+        response.iter_bytes = bounded
 
     def _explain(self, error: OpenAIError, has_begun: bool) -> str:
         """One line for a person, from the kind of failure alone: what endpoints write about it may repeat the key."""
@@ -127,6 +175,8 @@ class HostedGenerator:
                 failure = "takes no more requests now (HTTP 429). Wait, or check the quota of the key."
             case openai.APIStatusError() if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 failure = f"is failing (HTTP {error.status_code}). Ask again later, or take another generator."
+            case openai.APIStatusError() if error.status_code < HTTPStatus.BAD_REQUEST:
+                failure = f"points to another address (HTTP {error.status_code}). Check hosted_url."
             case openai.APIStatusError():
                 failure = (
                     f"refused the request (HTTP {error.status_code}). Check hosted_model, and that "
@@ -150,11 +200,22 @@ def _endpoint(base_url: str) -> SplitResult:
     """Raises SettingsError, which does not repeat the address, for a password may stand in it."""
     try:
         parts = urlsplit(base_url)
-        if parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc and parts.port != 0:
+        is_plain = "@" not in parts.netloc and not parts.query and not parts.fragment
+        if parts.scheme in ("http", "https") and parts.hostname and is_plain and parts.port != 0:
             return parts
     except ValueError:  # a port that is no number, a bracket that does not close
         pass
-    raise SettingsError("hosted_url must be an address such as https://example.org/v1, without a name or password.")
+    raise SettingsError(
+        "hosted_url must be an address such as https://example.org/v1, without name, password or query."
+    )
+
+
+def _seconds(retry_after: str) -> float:
+    """How long to wait by a Retry-After header; a date, or what is no number, is not waited for."""
+    try:
+        return float(retry_after or 0)
+    except ValueError:
+        return LONGEST_WAIT + 1
 
 
 def _is_loopback(hostname: str | None) -> bool:

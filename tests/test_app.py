@@ -16,12 +16,13 @@ import pytest
 from gradio_client import Client  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
-from app import Desk, LocalModel, Server, build_app
+from app import Desk, Server, build_app
 from rag.answering import Engine
 from rag.errors import GeneratorError, ModelError, SettingsError
 from rag.pages import answers as pages
 from rag.pages import markup
 from rag.protocols import Draft
+from rag.pulling import LocalModel
 from rag.settings import Settings
 from rag.types import Evidence, GeneratorInfo, Message
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +19,10 @@ from rag.__main__ import cli, main
 from rag.errors import ModelMissing, SettingsError
 from rag.protocols import Embedder
 from rag.settings import Settings
+from rag.terminal import completed
 from tests.conftest import HashingEmbedder
+
+PROJECT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +88,81 @@ def test_a_model_that_is_not_pulled_falls_back_and_says_so(home: Path) -> None:
     record = json.loads(run(home, "ask", "What does a baker earn in Basel?", "--json").stdout)
     assert record["generator"]["name"] == "extractive"
     assert "python -m rag models pull qwen2.5-coder-1.5b" in record["notice"]
+
+
+def test_a_refusal_names_the_nearest_passages(home: Path) -> None:
+    shown = run(home, "ask", "Quantum chromodynamics?", "--generator", "extractive").stdout
+    assert shown.startswith("The documents do not tell.")
+    assert re.search(r"\n\nNearest in the documents:\n  (Baker|Miller) > \w+\n    (baker|miller):\d+-\d+\n", shown)
+
+
+def test_a_piped_chat_answers_line_by_line_and_goes_on_next_time(home: Path) -> None:
+    def chat(lines: str, *options: str) -> Result:
+        arguments = ["--home", str(home), "chat", "--generator", "extractive", *options]
+        return CliRunner().invoke(cli, arguments, input=lines)
+
+    first = chat("What does a baker earn in Basel?\n" + "x" * 5000 + "\n")
+    assert first.stdout.startswith("Basel: 64,500 francs a year [1]\n\n[1] Baker > Pay\n")
+    assert first.stderr.startswith("error: the question has 5,000 characters")
+    assert first.exit_code == 0
+    second = chat("And in Bern?\n", "--continue")
+    assert "Read as: What does a Baker earn in Basel? And in Bern?\n" in second.stdout
+    assert second.stderr == "Going on with “What does a baker earn in Basel?”, 1 question so far.\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_that_tells_how_to_enable_it(shell: str) -> None:
+    shown = CliRunner().invoke(cli, ["completion", shell]).stdout
+    assert "_ROLEWISE_COMPLETE" in shown
+    assert shown.splitlines()[-1].startswith("# To enable it: ")
+    assert f"rolewise completion {shell}" in shown.splitlines()[-1]
+
+
+def test_roles_documents_and_versions_complete(home: Path) -> None:
+    [version] = [path.parent.name for path in (home / "index" / "build").glob("*/manifest.json")]
+    assert completed("roles", home, "bA") == ["Baker"]
+    assert completed("documents", home, "") == ["baker", "miller"]
+    assert completed("versions", home, version[:3]) == [version]
+    assert completed("roles", home / "nowhere", "") == []
+    (home / "index" / "build" / version / "manifest.json").write_text("{")
+    assert completed("roles", home, "") == []
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_bash_completes_a_role_as_one_word_that_runs_nothing(shelf: Path, tmp_path: Path) -> None:
+    (shelf / "evil.md").write_text(
+        "---\ntitle: Evil\nrole: \"Evil $(touch ran) & 'Co'\"\n---\n# Evil\n\nEvil is paid.\n"
+    )
+    (shelf / "master.md").write_text("---\ntitle: M\nrole: Master Baker\n---\n# M\n\nMasters bake.\n")
+    assert run(tmp_path, "index", "build", str(shelf)).exit_code == 0
+    program = tmp_path / "bin" / "rolewise"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m rag "$@"\n')
+    program.chmod(0o755)
+    script = tmp_path / "script"
+    script.write_text(CliRunner().invoke(cli, ["completion", "bash"]).stdout)
+    words = [["ask", "--role", "Mas"], ["ask", "--role", "'Mas"], ["ask", "--role", "ev"], ["ask", "--role", '"Ev']]
+    typed = [["rolewise", "--home", str(tmp_path), *line] for line in words]
+    lines = [f"COMP_WORDS=({shlex.join(line)}); COMP_CWORD=5; " for line in typed]
+    complete = '_rolewise_completion rolewise; printf "%s\\n" "${COMPREPLY[@]}"; COMPREPLY=(); '
+    done = subprocess.run(
+        ["bash", "-c", f". {script}; " + "".join(line + complete for line in lines)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)},
+        cwd=tmp_path,
+    )
+    master, quoted, evil, nothing = done.stdout.splitlines()
+    assert master == "Master\\ Baker"
+    assert quoted == "Master Baker"
+    assert nothing == ""
+    assert shlex.split(evil) == ["Evil $(touch ran) & 'Co'"]
+    asked = subprocess.run(
+        ["bash", "-c", f"printf %s {evil}"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert asked.stdout == "Evil $(touch ran) & 'Co'"
+    assert not (tmp_path / "ran").exists()
 
 
 def test_batch_answers_every_row_and_goes_on_where_it_stopped(home: Path) -> None:

@@ -348,12 +348,21 @@ def test_info_and_count_are_those_of_the_arguments(generator_of: Generators) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["", "example.org/v1", "ftp://example.org", "http://me:secret@example.org", "http://a:b"]
+    "url",
+    [
+        "",
+        "example.org/v1",
+        "ftp://example.org",
+        "http://me:secret@example.org",
+        "http://a:b",
+        "https://example.org/v1?api-key=secret",
+        "https://example.org/v1#secret",
+    ],
 )
 def test_an_address_that_cannot_be_one_is_refused_without_repeating_it(generator_of: Generators, url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         generator_of(url)
-    expected = "hosted_url must be an address such as https://example.org/v1, without a name or password."
+    expected = "hosted_url must be an address such as https://example.org/v1, without name, password or query."
     assert str(caught.value) == expected
 
 
