@@ -19,6 +19,7 @@ from typing import Any, get_args
 import click
 import gradio as gr
 from gradio.events import api
+from gradio_client.utils import is_file_obj_with_meta, traverse  # type: ignore[import-untyped]
 from starlette.requests import Request
 
 from rag.answering import EXTRACTIVE, Engine
@@ -64,6 +65,28 @@ REASONS: dict[str, Reason] = {one.capitalize(): one for one in get_args(Reason)}
 """What a person may find wanting in an answer, as the page offers it."""
 
 
+class Page(gr.Blocks):
+    """Takes no files, for Gradio would fetch the address that any value names as one, and prints no traceback."""
+
+    async def process_api(self, *args: Any, **options: Any) -> dict[str, Any]:
+        try:
+            return await super().process_api(*args, **options)
+        except gr.Error as error:
+            error.print_exception = False
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a request is made of
+            logger.error("an event of the page failed by %s", type(error).__name__)
+            raise gr.Error("This is not possible.", print_exception=False) from None
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> list[Any]:
+        traverse(inputs, _no_file, is_file_obj_with_meta)
+        return await super().preprocess_data(block_fn, inputs, *args, **options)  # type: ignore[no-any-return]
+
+
+def _no_file(_: object) -> None:
+    raise gr.Error("Files are not taken.")
+
+
 def build_app(desk: Desk, settings: Settings, *, pulling: LocalModel | None = None) -> gr.Blocks:
     """The page. `pulling` is the local model on its way, if one is; the caller starts it."""
     writers = [("Quotations only", EXTRACTIVE), ("Local model", LOCAL)]
@@ -75,7 +98,7 @@ def build_app(desk: Desk, settings: Settings, *, pulling: LocalModel | None = No
     if desk.uploads:
         about.append(("Your own documents", OWN))
 
-    with gr.Blocks(title="Rolewise", analytics_enabled=False, fill_width=True) as demo:
+    with Page(title="Rolewise", analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(pages.masthead(with_history=desk.store is not None, with_documents=desk.uploads is not None))
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=3, min_width=420):

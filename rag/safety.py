@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import itertools
 import math
 import re
 import secrets
@@ -34,12 +35,19 @@ PERSON = "rolewise-person"
 """Cookie that tells one browser from another where a token lets several people in."""
 PERSON_SECONDS = 365 * 24 * 3600
 UPLOADS = "/v1/uploads"
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""They change nothing, so another site may cause them."""
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+"""They change nothing, so another site may cause them. It may not ask by OPTIONS whether it may do more."""
 OPEN = frozenset({"/healthz"})
 """Paths that need no token."""
 COUNTED = "/v1/"
 """Below it all requests count; elsewhere only those that may change something, since a page loads dozens of files."""
+
+PAGE = "/gradio_api/"
+NEEDED = ("call/", "cancel", "heartbeat/", "info", "queue/", "reset", "run/", "startup-events")
+"""What the page asks for below PAGE. Gradio 6.31 also fetches any address there, keeps what is uploaded, and more."""
+CLOSED = ("/login", "/logout", "/monitoring")
+IGNORED = frozenset({b"x-forwarded-host", b"x-gradio-server"})
+"""Headers that Gradio would take the page's own address from. A proxy passes Host on."""
 
 HEADERS = {
     # Gradio 6.31 puts scripts and styles into its page and compiles the templates of gr.HTML.
@@ -64,6 +72,7 @@ KINDS = {
     408: ("invalid_request_error", "too_slow"),
     413: ("invalid_request_error", "too_large"),
     421: ("invalid_request_error", "unknown_host"),
+    431: ("invalid_request_error", "too_large"),
     429: ("rate_limit_error", "too_many_requests"),
     500: ("server_error", "internal_error"),
     503: ("server_error", "unavailable"),
@@ -76,6 +85,8 @@ _PATH = re.compile(r"(?<![\w/:\\.])(?:[A-Za-z]:)?[/\\](?:[^/\\:;()\n]*[/\\])+")
 class Limits:
     """What one client may ask of the server. A client is an IPv4 address, or a /64 of IPv6."""
 
+    head_bytes: int = 32_000
+    """A browser's is a few hundred and its cookies."""
     body_bytes: int = 1_000_000
     """A hundred messages of usual length are a tenth of it."""
     body_seconds: float = 30.0
@@ -182,6 +193,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in IGNORED]
         headers, client = Headers(scope=scope), client_of(scope)
         known = cookie_parser(headers.get("cookie", "")).get(PERSON, "") if self._token else ""
         is_new = bool(self._token) and not re.fullmatch("[0-9a-f]{32}", known)
@@ -203,6 +215,9 @@ class Guard:
 
     def _misdirected(self, scope: Scope, headers: Headers) -> Response | None:
         """The refusal of a request that is meant for another server, or that another site has caused."""
+        head = len(scope["path"]) + len(scope["query_string"]) + sum(map(len, itertools.chain(*headers.raw)))
+        if head > self._limits.head_bytes:
+            return error_response(431, f"the head has more than {self._limits.head_bytes:,} bytes.")
         host = headers.getlist("host")
         if len(host) != 1:
             return error_response(400, "the request must name one host.", code="unknown_host")
@@ -222,6 +237,8 @@ class Guard:
             return _busy(seconds, f"at most {self._limits.per_minute} requests a minute are answered.")
         if not is_known:
             return _who_are_you()
+        if _is_closed(scope["path"]):
+            return error_response(404, "there is nothing here.")
         length = headers.get("content-length", "")
         if length.isdecimal() and (len(length) > 15 or int(length) > self._most(scope)[0]):
             return self._too_large(scope)
@@ -313,6 +330,10 @@ def _changes(scope: Scope) -> bool:
     return scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
 
 
+def _is_closed(path: str) -> bool:
+    return path.startswith(CLOSED) or (path.startswith(PAGE) and not path.removeprefix(PAGE).startswith(NEEDED))
+
+
 def _is_cross_site(headers: Headers, host: str) -> bool:
     origin = headers.get("origin", f"http://{host}").lower()
     is_own = origin in (f"http://{host.lower()}", f"https://{host.lower()}")  # a proxy may add the s
@@ -386,6 +407,8 @@ def _hardened(send: Send) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
+            for name in {name for name in headers if name.startswith("access-control-")}:
+                del headers[name]  # Gradio lets other sites read, where the server's name is not of this machine
         await send(message)
 
     return sending

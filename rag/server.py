@@ -34,6 +34,7 @@ class Served:
             port=port,
             log_level="critical",  # what is cut off at the end would be told with a traceback
             access_log=False,
+            ws="none",
             proxy_headers=False,  # else a client chooses the address it is counted by
             server_header=False,
             limit_concurrency=CONNECTIONS,
