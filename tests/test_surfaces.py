@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner
-from gradio_client import Client as PageClient  # type: ignore[import-untyped]
 from lxml import html
 from mcp import Client as McpClient
 
@@ -111,17 +110,16 @@ def test_the_terminal(home: Path, expected: list[list[str]], tmp_path: Path) -> 
 
 
 def test_the_chat(url: str, expected: list[list[str]]) -> None:
-    client = PageClient(url, verbose=False)
+    """By the page's own queue, each question in a session of its own: else it would be a follow-up."""
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
 
-    def find(question: str) -> list[str]:
-        *_, record = (
-            one for one in client.predict(question, "extractive", "", api_name="/chat") if isinstance(one, dict)
-        )
-        return best(record["passages"])
+        def last(endpoint: str, *data: object) -> Any:
+            event = http.post(f"/gradio_api/call/{endpoint}", json={"data": data}).json()["event_id"]
+            said = http.get(f"/gradio_api/call/{endpoint}/{event}").text
+            return json.loads(said.rpartition("event: complete\ndata: ")[2])
 
-    assert each(find) == expected
-    assert each(lambda question: best(client.predict(question, BEST, "", api_name="/search")["passages"])) == expected
-    client.close()
+        assert each(lambda one: best(last("chat", one, "extractive", "")[2]["passages"])) == expected
+        assert each(lambda one: best(last("search", one, BEST, "")[0]["passages"])) == expected
 
 
 def test_the_search_page(url: str, expected: list[list[str]]) -> None:
