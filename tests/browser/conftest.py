@@ -16,7 +16,7 @@ ARGUMENTS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disabl
 WITHIN = ("http://127.0.0.1:", "data:", "blob:")
 
 
-@pytest.fixture(scope="package")  # its event loop must end before other tests begin theirs
+@pytest.fixture(scope="module")  # its event loop must end before other tests begin theirs
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip(f"there is no Chromium at {CHROMIUM}")
