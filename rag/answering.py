@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from rag.answerability import NOT_FOUND, REFUSED, Fit, bears_on, missing, not_found, signals_of, unknown_names
+from rag.asides import without_asides
 from rag.citations import DraftReader, DraftSentence, spoken
 from rag.comparing import cells, labels_asked, question_about
 from rag.errors import GeneratorError, ModelError, SettingsError
@@ -135,14 +136,17 @@ class Engine:
         return [one for one in turns if one is not None][: k or None]
 
     def understood(self, question: str, history: Sequence[Message] = ()) -> str:
-        """What is asked: no orders, nothing of who asks, mended, made whole, roles under their own names.
+        """What is asked: no orders, nothing of who asks, mended, made whole, no asides, roles under their own names.
 
         Raises SettingsError if it is empty or too long.
         """
         roles = self.version.roles
         asked = without_introduction(without_orders(checked(question)), roles)
         mended = mend(asked, self.version.vocabulary, self.embedder.has_token)
-        return roles.spell_out(made_whole(mended, history, roles))
+        whole = made_whole(mended, history, roles)
+        if whole == mended:  # it stands alone
+            whole = without_asides(whole, self.embedder, self.version.vectors)
+        return roles.spell_out(whole)
 
     def _foreign(self, asked: str) -> str:
         """What to say of a question in another language than the documents; empty if it is in theirs, or too short."""

@@ -129,8 +129,12 @@ class EvidenceFinder:
 
 
 def context(passage: Passage, sentence: Sentence) -> str:
-    """A sentence as it is to be understood: behind its heading trail and the line that introduces it."""
-    return "\n".join(filter(None, [passage.trail, sentence.lead, sentence.text]))
+    """A sentence as it is to be understood: behind its heading trail and the line that introduces it.
+
+    An entry of a list without such a line is introduced by its heading once more.
+    """
+    lead = sentence.lead or (f"{passage.section[-1]}:" if sentence.is_entry and passage.section else "")
+    return "\n".join(filter(None, [passage.trail, lead, sentence.text]))
 
 
 def _nearest(asked: TokenVectors, tokens: Sequence[int], other: TokenVectors) -> float:

@@ -42,7 +42,12 @@ def without_introduction(question: str, roles: Roles) -> str:
     """The question without what the asker tells of themselves at its beginning; itself if nothing else is left."""
     rest = question
     while told := _INTRODUCTION.match(rest):
-        if roles.find(told[0]) or not (behind := rest[told.end() :].strip()) or _POINTS_BACK.search(behind):
+        if roles.find(told[0]) or not (behind := rest[told.end() :].strip()) or points_back(behind):
             break
         rest = behind
     return rest
+
+
+def points_back(text: str) -> bool:
+    """Whether a text speaks of a place or of people that stand before it: "… there", "at my age"."""
+    return bool(_POINTS_BACK.search(text))

@@ -68,7 +68,7 @@ def without_orders(question: str) -> str:
     """The clauses of the question that are no orders to the program; the question itself if none of the rest asks."""
     clauses = [clause for clause in _clauses(question) if clause.strip()]
     kept = [clause for clause in clauses if not _is_order(clause)]
-    if len(kept) == len(clauses) or not any(_ASKS.search(clause) for clause in kept):
+    if len(kept) == len(clauses) or not any(map(asks, kept)):
         return question
     return " ".join(clause.strip() for clause in kept)
 
@@ -77,6 +77,11 @@ def is_only_orders(question: str) -> bool:
     """Whether every clause is an order, and they speak of the program itself: nothing is asked of the documents."""
     clauses = [clause for clause in _clauses(question) if clause.strip()]
     return all(map(_is_order, clauses)) and bool(_OF_THE_PROGRAM.search(question))
+
+
+def asks(clause: str) -> bool:
+    """Whether a clause is a question or begins like a request for what documents tell."""
+    return bool(_ASKS.search(clause))
 
 
 def _is_order(clause: str) -> bool:

@@ -1,8 +1,8 @@
 """Typing errors in a question, mended from the words of the documents.
 
-Only a word that cannot be meant is touched: the documents do not have it, the embedder has no token of its own for it
-(as it has for common words and well-known names), it is no code, and a word of the documents is one or two strokes
-away (Damerau and Levenshtein's distance).
+Only a word that cannot be meant is touched: the documents do not have it, with or without an s at its end, the embedder
+has no token of its own for it (as it has for common words and well-known names), it is no code, and a word of the
+documents is one or two strokes away (Damerau and Levenshtein's distance).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def mend(question: str, vocabulary: Mapping[str, int], is_common: Callable[[str]
 
     def mended(match: re.Match[str]) -> str:
         word = match[0].casefold()
-        if word in vocabulary or is_common(word):
+        if not vocabulary.keys().isdisjoint({word, word.removesuffix("s"), f"{word}s"}) or is_common(word):
             return match[0]
         return _nearest(word, vocabulary) or match[0]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rag.answering import Engine
-from rag.evidence import Findings
+from rag.evidence import Findings, context
 
 
 def found(engine: Engine, question: str, limit: int = 3) -> Findings:
@@ -69,3 +69,18 @@ def test_an_acronym_is_near_to_the_words_it_stands_for(shelf: Path, engine_over:
 
 def test_no_passages_give_no_evidence(shelf: Path, engine_over: Callable[..., Engine]) -> None:
     assert engine_over(shelf).evidence.find("Bern", [], 5) == Findings((), ())
+
+
+def test_entries_are_introduced_by_their_line_else_by_their_heading(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    (shelf / "baker.md").write_text(
+        "---\ntitle: Baker\n---\n## Pay\n\nPaid are:\n\n- rye\n\n## Tools\n\n- peel\n\nOnly one.\n"
+    )
+    evidence = found(engine_over(shelf), "Baker", 50).evidence
+    contexts = {one.quote: context(one.passage, one.sentence) for one in evidence if one.passage.title == "Baker"}
+    assert contexts == {
+        "rye": "Baker > Pay\nPaid are:\nrye",
+        "peel": "Baker > Tools\nTools:\npeel",
+        "Only one.": "Baker > Tools\nOnly one.",
+    }

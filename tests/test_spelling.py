@@ -16,6 +16,7 @@ COMMON = {"berlin", "dogs", "what", "salad"}
         ("ML SALRY SEATLE", "ML salary seattle"),
         ("platfrom enginer?", "platform engineer?"),
         ("what salad in Berlin", "what salad in Berlin"),  # common words
+        ("engineers like platforms and salary", "engineers like platforms and salary"),  # with or without an s
         ("Terraform in Zermatt", "Terraform in Zermatt"),  # far from any word of the documents
         ("E42 sal3ry Bren", "E42 sal3ry bern"),
         ("Xern", "Xern"),  # the first letter is right as a rule
