@@ -37,7 +37,7 @@ COMPLETE = "_ROLEWISE_COMPLETE"
 
 def completing(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
     def complete(context: click.Context, _: click.Parameter, typed: str) -> list[str]:
-        from rag.terminal import completed
+        from rag.completion import completed
 
         return completed(kind, context.find_root().params.get("home"), typed)
 
@@ -280,7 +280,8 @@ def ask(context: click.Context, question: str, generator: str | None, role: str 
 def chat(context: click.Context, generator: str | None, role: str | None, goes_on: bool) -> None:
     """Ask and follow up in a conversation. Without a terminal each line of stdin is a question."""
     from rag.conversations import Store
-    from rag.terminal import Chat, Status
+    from rag.talking import Chat
+    from rag.terminal import Status
     from rag.wiring import LiveEngine
 
     settings = settings_of(context, generator=generator)
@@ -303,13 +304,15 @@ def batch(context: click.Context, questions: Path, output: Path, generator: str 
     """Answer every row of QUESTIONS (JSONL: id, question, history, role). A second run goes on where one stopped."""
     from tqdm import tqdm
 
+    from rag.batch import answer_row, answered
+
     rows = questions.read_text(encoding="utf-8").splitlines()
     rows = [row for row in rows if row.strip()]
-    done = _answered(output, rows)
+    done = answered(output, rows)
     engine = engine_of(context, generator=generator)
     with output.open("a", encoding="utf-8") as file:
         for row in tqdm(rows[done:], initial=done, total=len(rows), unit="question", file=sys.stderr):
-            file.write(json.dumps(_answer_row(engine, row), ensure_ascii=False) + "\n")
+            file.write(json.dumps(answer_row(engine, row), ensure_ascii=False) + "\n")
             file.flush()
 
 
@@ -402,7 +405,7 @@ def mcp(context: click.Context, http: bool, host: str, port: int, generator: str
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the script by which SHELL completes `rolewise` with Tab; its last line tells how to enable it."""
-    from rag.terminal import completion_script
+    from rag.completion import completion_script
 
     click.echo(completion_script(cli, shell, COMPLETE))
 
@@ -432,49 +435,6 @@ def pull(name: str) -> None:
     click.echo(pull_model(name))
 
 
-def _answered(output: Path, rows: list[str]) -> int:
-    """How many rows `output` holds already. A last line that was cut short is removed."""
-    from rag.errors import SettingsError
-
-    if not output.exists():
-        return 0
-    whole, _, cut = output.read_text(encoding="utf-8").rpartition("\n")
-    if cut:
-        output.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
-    answers = [json.loads(line) for line in whole.splitlines() if line]
-    asked = [row.get("question") for row in map(_parsed, rows)]
-    if [answer.get("question") for answer in answers] != asked[: len(answers)]:
-        raise SettingsError(f"{output} holds answers to other questions. Name another file, or remove it.")
-    return len(answers)
-
-
-def _parsed(row: str) -> dict[str, Any]:
-    try:
-        value = json.loads(row)
-    except ValueError:
-        return {"question": ""}
-    return value if isinstance(value, dict) else {"question": ""}
-
-
-def _answer_row(engine: Engine, row: str) -> dict[str, Any]:
-    from rag.errors import SettingsError
-    from rag.record import answer_record, error_record
-    from rag.types import Message
-
-    parsed = _parsed(row)
-    try:
-        question = parsed.get("question")
-        if not isinstance(question, str):
-            raise SettingsError('the row has no question. Write {"question": "…"}.')
-        history: list[Message] = [Message(turn["role"], turn["content"]) for turn in parsed.get("history") or ()]
-        answer = engine.ask(question, history=history, role=parsed.get("role"))
-    except RolewiseError as error:
-        return error_record(parsed, str(error))
-    except (KeyError, TypeError, AttributeError) as error:
-        return error_record(parsed, f"the row cannot be read: {error!r}")
-    return answer_record(answer, id=parsed.get("id"))
-
-
 def _bytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
@@ -487,7 +447,7 @@ def main() -> None:
     logging.basicConfig(level=os.environ.get("ROLEWISE_LOG", "ERROR").upper(), format="%(message)s", stream=sys.stderr)
     name = "rolewise" if Path(sys.argv[0]).name == "rolewise" else "python -m rag"
     if os.environ.get(COMPLETE):
-        from rag.terminal import quote_for_bash
+        from rag.completion import quote_for_bash
 
         quote_for_bash()
     try:

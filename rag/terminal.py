@@ -1,4 +1,4 @@
-"""What the command line shows: answers and passages as text, a status line, the chat, and what Tab completes.
+"""What the command line shows: answers and passages as text, and a status line.
 
 On a terminal text is wrapped and styled; elsewhere it is the same text without either. Documents and models are not
 trusted: all of theirs goes through `plain`, which `laid_out` calls, so that none of it can steer the terminal.
@@ -14,40 +14,23 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from rag.errors import RolewiseError, SettingsError
-from rag.types import Answer, Finished, Message, Retrieved, ScoredPassage, Token, Weighed
+from rag.types import Answer, Finished, Retrieved, ScoredPassage, Token, Weighed
 from rag.words import stems
 
 if TYPE_CHECKING:
     from rag.answering import Engine
-    from rag.conversations import Store
 
 WIDEST = 100
 """Columns that text is wrapped at, if the terminal has as many: longer lines read badly."""
 NARROWEST = 20
 NEAREST = 3
 """Passages that a refusal names."""
-COMMANDS = {
-    "/help": "list these commands",
-    "/sources": "show the passages that the last answer was made from, whole",
-    "/role NAME": "read only documents about this role; without a name, all",
-    "/generator NAME": "let this one write: extractive, local or hosted",
-    "/new": "begin a new conversation",
-    "/save FILE": "write the conversation into FILE, with its quotations as footnotes",
-    "/quit": "end, as Ctrl-D does; Ctrl-C stops an answer",
-}
-ENABLING = {
-    "bash": 'eval "$(rolewise completion bash)"   # in ~/.bashrc',
-    "zsh": 'eval "$(rolewise completion zsh)"   # in ~/.zshrc, behind compinit',
-    "fish": "rolewise completion fish | source   # in ~/.config/fish/config.fish",
-}
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ESCAPED = re.compile("[\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -128,6 +111,11 @@ def laid_out(text: str, look: Look, *, indent: str = "", hanging: int = 0, style
 
 def one_line(text: str) -> str:
     return _SPACE.sub(" ", plain(text)).strip()
+
+
+def is_plain(text: str) -> bool:
+    """Whether it is one line as it stands."""
+    return one_line(text) == text
 
 
 def passage(number: int, scored: ScoredPassage, look: Look, asked: frozenset[str] = frozenset()) -> str:
@@ -243,234 +231,6 @@ def _row(text: str, labels: Sequence[str]) -> tuple[str, str]:
     """The role or document that a line of an answer is about, and what it says of it; "" and the line if of none."""
     label = next((one for one in labels if text.startswith(f"{one}: ")), "")
     return label, text.removeprefix(f"{label}: ") if label else text
-
-
-class Chat:
-    """A conversation in the terminal, or line by line where stdin is none. It is kept as those of the page are."""
-
-    def __init__(
-        self, engine: Callable[[], Engine], store: Store, *, role: str | None = None, generator: str | None = None
-    ) -> None:
-        """Raises SettingsError for a role that is not there. `engine` gives the one to ask now."""
-        self._engine, self._store = engine, store
-        self._role = engine().version.roles.resolve(role) if role else None
-        self._generator = generator
-        self._history: list[Message] = []
-        self._conversation = ""
-        self._last: Answer | None = None
-        self._saved: set[Path] = set()
-        self._is_terminal = sys.stdin.isatty()
-
-    def go_on(self) -> None:
-        """Goes on with the conversation that was kept last."""
-        newest = self._store.list(limit=1)
-        if not newest:
-            _say("There is no conversation yet; this begins one.")
-            return
-        self._conversation = newest[0].id
-        turns = self._store.turns(self._conversation)
-        for turn in turns:
-            self._remember(turn.question, turn.record["answer"])
-        count = len(turns)
-        _say(f"Going on with “{one_line(newest[0].title)}”, {count} question{'s' if count != 1 else ''} so far.")
-
-    def run(self) -> None:
-        """Returns at the end of the input or with /quit. A question that fails is one line, and the next is asked."""
-        if self._is_terminal:
-            self._edit()
-            version = self._engine().version
-            _say(f"{len(version.documents):,} documents. Ask a question, or /help. Ctrl-D ends.")
-        while (line := self._read()) is not None:
-            try:
-                if line.startswith("/"):
-                    if not self._does(*line.split(maxsplit=1)):
-                        return
-                elif line:
-                    self._ask(line)
-            except RolewiseError as error:
-                _say(f"error: {error}")
-            except KeyboardInterrupt:
-                if not self._is_terminal:
-                    raise
-                Status().clear()  # the terminal has written ^C
-                _say("Stopped.")
-
-    def _read(self) -> str | None:
-        """The next line, None at the end of the input. Ctrl-C at the prompt begins the line anew."""
-        while True:
-            try:
-                if self._is_terminal and sys.stdout.isatty():
-                    return input("> ").strip()
-                if self._is_terminal:
-                    click.echo("> ", nl=False, err=True)
-                line = sys.stdin.readline()
-                return line.strip() if line else None
-            except EOFError:
-                click.echo(err=True)
-                return None
-            except KeyboardInterrupt:
-                if not self._is_terminal:
-                    raise
-                click.echo(err=True)
-
-    def _ask(self, question: str) -> None:
-        from rag.conversations import LONGEST_TITLE
-        from rag.record import answer_record
-
-        options = {"history": tuple(self._history), "role": self._role, "generator": self._generator}
-        self._last = answer = show_answer(self._engine(), question, hint="/sources shows them whole.", **options)
-        click.echo()
-        self._remember(answer.question, answer.text)
-        try:
-            self._conversation = self._conversation or self._store.begin(answer.question[:LONGEST_TITLE])
-            self._store.add_turn(self._conversation, answer.question, answer_record(answer) | {"role": self._role})
-        except RolewiseError:
-            self._conversation = ""  # it may have been deleted; what follows is kept in another
-            raise
-
-    def _remember(self, question: str, answer: str) -> None:
-        self._history += [Message("user", question), Message("assistant", answer)]
-
-    def _does(self, command: str, argument: str = "") -> bool:
-        """Whether the conversation goes on after a command."""
-        match command:
-            case "/help":
-                click.echo("\n".join(f"{name:<16} {what}" for name, what in COMMANDS.items()))
-            case "/sources":
-                self._show_sources()
-            case "/role":
-                roles = self._engine().version.roles
-                self._role = roles.resolve(argument) if argument else None
-                known = f" Roles: {', '.join(roles.names)}." if roles.names else ""
-                _say(f"Only documents about: {self._role}." if self._role else f"All documents.{known}")
-            case "/generator":
-                self._choose(argument)
-            case "/new":
-                self._history, self._conversation, self._last = [], "", None
-                _say("A new conversation.")
-            case "/save":
-                self._save(argument)
-            case "/quit":
-                return False
-            case _:
-                _say(f"There is no {command}. /help lists the commands.")
-        return True
-
-    def _show_sources(self) -> None:
-        if self._last is None:
-            raise SettingsError("nothing was answered yet. Ask something first.")
-        look, asked = look_of(sys.stdout), frozenset(stems(self._last.read_as or self._last.question))
-        for number, one in enumerate(self._last.passages, start=1):
-            click.echo(passage(number, one, look, asked))
-
-    def _choose(self, generator: str) -> None:
-        """Loads it at once, so that what it lacks is told now."""
-        if generator not in _generators():
-            raise SettingsError(f"give one of: {', '.join(_generators())}.")
-        with Status() as status:
-            status(f"Loading {generator} …")
-            self._engine().generator_named(generator)
-        self._generator = generator
-        _say(f"Written by: {generator}.")
-
-    def _save(self, name: str) -> None:
-        """Overwrites only what it wrote itself."""
-        path = Path(name).expanduser()
-        if not name or not self._conversation:
-            raise SettingsError("give a file: /save FILE." if not name else "nothing is kept yet. Ask something first.")
-        text = self._store.as_markdown(self._conversation)
-        try:
-            with path.open("w" if path in self._saved else "x", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise SettingsError(f"{name} cannot be written ({error.strerror}). Give another file.") from error
-        self._saved.add(path)
-        _say(f"Saved in {name}.")
-
-    def _edit(self) -> None:
-        """Lets the line be edited, its history gone through, and commands be completed, where there is readline."""
-        try:
-            import readline
-        except ImportError:
-            return
-        names = [name.split()[0] for name in COMMANDS]
-        roles = [role for role in self._engine().version.roles.names if _is_plain(role)]
-        whole = [*names, *(f"/role {role}" for role in roles), *(f"/generator {one}" for one in _generators())]
-
-        def complete(typed: str, state: int) -> str | None:
-            found = [one for one in whole if typed and one.startswith(typed)]
-            return found[state] if state < len(found) else None
-
-        readline.set_completer_delims("")
-        readline.set_completer(complete)
-        readline.parse_and_bind("bind ^I rl_complete" if "libedit" in (readline.__doc__ or "") else "tab: complete")
-        for message in self._history:
-            if message.role == "user" and _is_plain(message.content):
-                readline.add_history(message.content)
-
-
-def completed(kind: str, home: Path | None, typed: str) -> list[str]:
-    """The `roles`, `documents` or `versions` of the index that begin as `typed`; none where there is no index."""
-    from rag.settings import load_settings
-    from rag.versions import current, read_manifest, versions
-
-    try:
-        folder = load_settings(home=home).build
-        if kind == "versions":
-            found: Iterable[str | None] = versions(folder)
-        else:
-            documents = read_manifest(folder, current(folder))["inputs"]["documents"]
-            found = sorted({one["role" if kind == "roles" else "id"] for one in documents} - {None})
-    except (RolewiseError, OSError):
-        return []
-    return [one for one in found if one and _is_plain(one) and one.casefold().startswith(typed.casefold())]
-
-
-def completion_script(cli: click.Command, shell: str, variable: str) -> str:
-    """What a shell runs to complete `rolewise`, asking by this environment variable, and how to have it run that."""
-    from click.shell_completion import get_completion_class
-
-    kind = get_completion_class(shell)
-    assert kind
-    return f"{kind(cli, {}, 'rolewise', variable).source()}\n# To enable it: {ENABLING[shell]}"
-
-
-def quote_for_bash() -> None:
-    """Has click give bash completions that are one word of a command line, which a document's name might not be.
-
-    Within quotation marks, where other escapes hold, only values that need none are given.
-    """
-    from click.shell_completion import BashComplete, CompletionItem, add_completion_class
-
-    class Quoting(BashComplete):
-        def format_completion(self, item: CompletionItem[Any]) -> str:
-            if item.type != "plain":
-                return super().format_completion(item)
-            word = "".join(os.environ["COMP_WORDS"].split("\n")[int(os.environ["COMP_CWORD"]) :][:1])
-            value = str(item.value)
-            if word.startswith(("'", '"')):
-                return f"plain,{value}" if re.fullmatch(r"[\w ./,:()&+-]*", value) else "none,"
-            escaped = re.sub(r"[^\w./:+-]", r"\\\g<0>", value)
-            return "plain," + escaped.replace("\\", "\\\\")  # the script's `read` takes one away
-
-    add_completion_class(Quoting)
-
-
-def _say(text: str) -> None:
-    """What is told beside the answers goes to stderr."""
-    click.echo(laid_out(one_line(text), look_of(sys.stderr), style=dim), err=True)
-
-
-def _generators() -> tuple[str, ...]:
-    from typing import get_args
-
-    from rag.settings import GeneratorName
-
-    return get_args(GeneratorName)
-
-
-def _is_plain(text: str) -> bool:
-    return one_line(text) == text
 
 
 @functools.lru_cache(maxsize=20_000)

@@ -15,8 +15,8 @@ LAYERS = [
     "words chunking figures kinds roles following introductions orders asides spelling fusion prompts questions choosing packing citations record likeness safety confidence",
     "readers cache pages tokens embedding vectors lexical extractive llama hosted models logistic languages",
     "conversations isolation readings sources inspection versions indexing retrieval evidence comparing verification answerability calibration answering slots",
-    "wiring mcp api web history pulling terminal",
-    "uploads server",
+    "wiring mcp api web history pulling terminal batch",
+    "uploads server talking completion",
     "library",
     "__main__",
 ]

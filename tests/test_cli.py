@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 
 from rag import models, wiring
 from rag.__main__ import cli, main
+from rag.completion import completed
 from rag.errors import ModelMissing, SettingsError
 from rag.protocols import Embedder
 from rag.settings import Settings
-from rag.terminal import completed
 from tests.conftest import HashingEmbedder
 
 PROJECT = Path(__file__).parents[1]

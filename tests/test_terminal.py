@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from rag.answering import Engine
 from rag.conversations import Store
 from rag.errors import SettingsError
-from rag.terminal import Chat, Look, below, bold, json_line, laid_out, passage, plain, show_answer
+from rag.talking import Chat
+from rag.terminal import Look, below, bold, json_line, laid_out, passage, plain, show_answer
 from rag.types import (
     Answer,
     Citation,
