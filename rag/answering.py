@@ -29,6 +29,7 @@ from rag.packing import Packed, is_near, pack
 from rag.prompts import Prompts
 from rag.protocols import Embedder, Generator, Judge, Retriever, Rows
 from rag.retrieval import DENSE, rows_within
+from rag.safety import without_paths
 from rag.spelling import mend
 from rag.types import (
     Answer,
@@ -221,7 +222,8 @@ class Engine:
                 if name == EXTRACTIVE:
                     raise
                 logger.warning("%s; answering with the extractive generator", error)
-                draft.note(f"The {name} generator could not answer ({error}) The sentences are the documents' own.")
+                reason = without_paths(str(error))  # it goes to whoever asks
+                draft.note(f"The {name} generator could not answer ({reason}) The sentences are the documents' own.")
         if not draft.citations and draft.writer and draft.writer.info.name != EXTRACTIVE:
             draft.note("Nothing of the draft stood the check; the sentences are the documents' own.")
             for text in draft.write(self.generator_named(EXTRACTIVE), evidence):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
 import pytest
 
+from rag import library
 from rag.api import create_api
 from rag.library import add_library
 from rag.safety import Guard
@@ -87,3 +89,23 @@ def test_a_damaged_index_is_told_and_mended(http: httpx.Client, home: Path, uplo
     assert http.post(f"{ROUTE}/rebuild").json() == {}
     assert "damaged" not in http.get("/documents").text
     assert uploads.of().engine().search("soup")[0].passage.text == "Cooks cook soup in Basel."
+
+
+def test_attacks_on_the_upload_get_nowhere(http: httpx.Client, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    climbing = http.post(ROUTE, files=[("files", ("../../../evil.md", COOK))]).json()
+    assert climbing["added"] == ["evil.md"]
+    assert all(home in path.parents for path in home.parent.rglob("evil.md"))
+    hidden = http.post(ROUTE, files=[("files", (".bashrc", "alias ls=rm"))]).json()
+    assert hidden["added"] == []
+    foreign = http.post(ROUTE, files=[("files", ("a.md", COOK))], headers={"origin": "http://evil.example"})
+    assert foreign.status_code == 403
+    huge = HTTPConnection(http.base_url.host, http.base_url.port)
+    huge.putrequest("POST", ROUTE)
+    huge.putheader("Content-Length", "200000001")
+    huge.endheaders()
+    assert huge.getresponse().status == 413  # by its head alone
+    huge.close()
+    monkeypatch.setattr(library, "MOST_FILES", 3)
+    many = http.post(ROUTE, files=[("files", (f"{number}.md", COOK)) for number in range(4)])
+    assert many.status_code == 400
+    assert [one["name"] for one in http.get(ROUTE).json()["files"]] == ["evil.md"]

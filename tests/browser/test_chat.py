@@ -268,6 +268,23 @@ def test_a_conversation_is_found_again_when_the_server_was_restarted(
         expect(page.get_by_role("button", name="Conversations")).to_be_focused()
 
 
+def test_a_question_is_changed_and_an_answer_asked_for_again(
+    shelf: Path, tmp_path: Path, engine_over: Callable[..., Engine], open_page: Callable[..., Page]
+) -> None:
+    with Store(tmp_path / "conversations.sqlite") as store:
+        page = open_page(engine_over(shelf), store)
+        ask(page, "What does a Baker earn in Bern?")
+        page.get_by_role("button", name="Edit").click()
+        page.locator("#chat textarea").fill("What does a Miller earn in Bern?")
+        page.get_by_role("button", name="Submit").click()
+        expect(page.locator("#source-1-1 mark")).to_contain_text("58,000 francs")
+        page.get_by_role("button", name="Retry").click()
+        expect(page.get_by_role("log")).to_contain_text("58,000 francs")
+        page.wait_for_timeout(1000)
+        [conversation] = store.list()
+        assert [turn.question for turn in store.turns(conversation.id)] == ["What does a Miller earn in Bern?"]
+
+
 def test_documents_of_ones_own_are_added_asked_and_removed(
     live: LiveEngine, home: Path, tmp_path: Path, serve: Callable[..., Server], visit: Callable[..., Page]
 ) -> None:
