@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -142,7 +141,7 @@ def _served(home: Path, generator: str) -> Iterator[tuple[subprocess.Popen[str],
                 raise click.ClickException("the server did not start; what it said stands above.")
             yield process, ready[-1]
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # a shell in the background lets SIGINT be ignored
 
 
 async def _load(
