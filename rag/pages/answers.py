@@ -41,10 +41,10 @@ _LINK = re.compile(r"\s?\[\d+\]\(#source-[^)]*\)")
 
 def masthead(*, with_history: bool, with_documents: bool) -> str:
     """What stands above the chat: the other pages, and the conversations to choose from."""
-    history = '<button type="button" id="history-open" aria-haspopup="dialog">Conversations</button>'
-    links = ['<a href="/" aria-current="page">Chat</a>', '<a href="/search">Search</a>']
-    links += ['<a href="/documents">Documents</a>'] if with_documents else []
-    links += ['<a href="/" class="new">New conversation</a>', history] if with_history else []
+    history = '<button type="button" class="tab" id="history-open" aria-haspopup="dialog">Conversations</button>'
+    links = ['<a class="tab" href="/" aria-current="page">Chat</a>', '<a class="tab" href="/search">Search</a>']
+    links += ['<a class="tab" href="/documents">Documents</a>'] if with_documents else []
+    links += ['<a class="tab new" href="/">New conversation</a>', history] if with_history else []
     return (
         '<header class="masthead"><h1>Rolewise</h1><p>Answers from documents, every sentence with its quotation.</p>'
         f'<nav aria-label="Pages">{"".join(links)}</nav></header>{HISTORY if with_history else ""}'
@@ -63,7 +63,7 @@ def said(answer: Answer, turn: int) -> str:
     if not answer.labels:
         return bubble(answer.text, turn)
     cells: dict[str, list[str]] = {label: [] for label in answer.labels}
-    for line in answer.text.splitlines():
+    for line in answer.text.split("\n"):
         label = max((one for one in answer.labels if line.startswith(f"{one}: ")), key=len)
         cells[label].append(_linked(line[len(label) + 2 :], turn))
     rows = [f"| {as_markdown(label)} | {'<br>'.join(of_label)} |" for label, of_label in cells.items()]

@@ -65,12 +65,12 @@
     const link = made("a", { href: `/?conversation=${id}`, textContent: title });
     if (new URL(location.href).searchParams.get("conversation") === id) link.setAttribute("aria-current", "page");
     const button = (text, work) => {
-      const one = made("button", { type: "button", textContent: text, onclick: work });
+      const one = made("button", { type: "button", className: "act", textContent: text, onclick: work });
       one.setAttribute("aria-label", `${text} ${title}`);
       return one;
     };
     const file = (text, address) => {
-      const one = made("a", { href: `/v1/conversations/${id}${address}`, textContent: text, download: "" });
+      const one = made("a", { href: `/v1/conversations/${id}${address}`, className: "act", textContent: text, download: "" });
       one.setAttribute("aria-label", `${text}: ${title}`);
       return one;
     };
