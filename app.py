@@ -132,11 +132,14 @@ class Kept:
 
     def with_turn(self, store: Store, number: int, record: dict[str, Any], person: str = "") -> Kept:
         """With turn `number`, from 1 on, in the place of those that were there from it on."""
-        conversation, turns = (self.conversation, self.turns) if number > 1 else ("", ())
-        conversation = conversation or store.begin(record["question"].strip()[:LONGEST_TITLE], person)
-        if len(turns) >= number:
-            store.cut(conversation, turns[number - 1])
-        return Kept(conversation, (*turns[: number - 1], store.add_turn(conversation, record["question"], record)))
+        title = record["question"].strip()[:LONGEST_TITLE]
+        conversation = self.conversation or store.begin(title, person)
+        if len(self.turns) >= number:
+            store.cut(conversation, self.turns[number - 1])
+            if number == 1:
+                store.rename(conversation, title)
+        turn = store.add_turn(conversation, record["question"], record)
+        return Kept(conversation, (*self.turns[: number - 1], turn))
 
 
 @dataclass(frozen=True)
@@ -244,6 +247,8 @@ def _person(request: gr.Request | None) -> str:
 
 def _chat(desk: Desk, *, inputs: list[Any], outputs: list[Any]) -> gr.ChatInterface:
     documents = desk.engine().version.documents
+    *_, earlier, kept = inputs
+    panel = outputs[0]
     chat = gr.ChatInterface(
         desk.answer,
         chatbot=gr.Chatbot(
@@ -279,7 +284,8 @@ def _chat(desk: Desk, *, inputs: list[Any], outputs: list[Any]) -> gr.ChatInterf
         editable=True,
     )
     if desk.store:
-        chat.chatbot.like(desk.rate, [inputs[-1]], None, queue=False, api_visibility="private")
+        chat.chatbot.like(desk.rate, [kept], None, queue=False, api_visibility="private")
+    chat.chatbot.clear(lambda: (Kept(), {}, pages.NOTHING_YET), None, [kept, earlier, panel], api_visibility="private")
     chat.textbox.stop(_stopped, [chat.chatbot], [chat.chatbot], queue=False, api_visibility="private")
     return chat
 

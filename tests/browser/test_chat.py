@@ -283,6 +283,12 @@ def test_a_question_is_changed_and_an_answer_asked_for_again(
         page.wait_for_timeout(1000)
         [conversation] = store.list()
         assert [turn.question for turn in store.turns(conversation.id)] == ["What does a Miller earn in Bern?"]
+        assert conversation.title == "What does a Miller earn in Bern?"
+        page.get_by_role("button", name="Clear").click()
+        expect(page.locator("#sources")).to_contain_text("appear here before the")
+        ask(page, "What does a Baker earn in Basel?")
+        page.wait_for_timeout(500)
+        assert [one.title for one in store.list()] == ["What does a Baker earn in Basel?", conversation.title]
 
 
 def test_documents_of_ones_own_are_added_asked_and_removed(
