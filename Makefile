@@ -14,10 +14,10 @@ chat: $(VENV)/.installed
 test: lint
 	$(RUN) -m rag models pull all-MiniLM-L6-v2
 	$(RUN) -m rag models pull smollm2-135m
-	$(RUN) -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 test-fast: lint
-	$(RUN) -m pytest -n auto --dist loadfile -m "not models and not browser"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not models and not browser"
 
 # Asks a part of the development questions and fails if the answers became worse than those of the kept run.
 eval-gate: $(VENV)/.tested
