@@ -362,3 +362,33 @@ def test_axe_finds_no_serious_fault_in_the_chat(
         page.get_by_role("button", name="Conversations").click()
         expect(page.locator("#history li")).to_have_count(1)
         assert faults_of(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_no_serious_fault_in_the_documents(
+    live: LiveEngine,
+    home: Path,
+    serve: Callable[..., Server],
+    visit: Callable[..., Page],
+    faults_of: Callable[[Page], list[str]],
+    scheme: str,
+    width: int,
+) -> None:
+    uploads = collections_in(live, home)
+    broken = home.parent / "broken.pdf"
+    broken.write_text("no PDF at all")
+    uploads.of().add([("cook.md", cook_in(home.parent)), ("a-file-with-a-very-long-name-" * 4 + ".pdf", broken)])
+    server = serve(live, uploads=uploads)
+    page = visit(
+        f"{server.url}documents", viewport={"width": width, "height": 740}, color_scheme=scheme, bypass_csp=True
+    )
+    expect(page.locator(".held li")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert faults_of(page) == []
+
+
+def cook_in(folder: Path) -> Path:
+    path = folder / "cook.md"
+    path.write_text("# Cook\n\nA Cook earns 55,000 francs a year in Bern.\n")
+    return path
