@@ -22,7 +22,7 @@ from gradio.events import api
 from gradio_client.utils import is_file_obj_with_meta, traverse  # type: ignore[import-untyped]
 from starlette.requests import Request
 
-from rag.answering import EXTRACTIVE, Engine
+from rag.answering import EXTRACTIVE, MOST_PASSAGES, Engine
 from rag.api import PREFIX, create_api
 from rag.conversations import LONGEST_TITLE, Reason, Store
 from rag.errors import RolewiseError, SettingsError
@@ -40,6 +40,7 @@ from rag.slots import Slots, Waiting
 from rag.types import Finished, Retrieved, Token
 from rag.uploads import Uploads
 from rag.web import add_pages
+from rag.wiring import LiveEngine
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,6 @@ HEAD = f"""<meta http-equiv="Content-Security-Policy"
 content="default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'">
 <link rel="stylesheet" href="{static_address("layout.css")}">
 <script src="{static_address("chat.js")}" defer></script>"""
-MOST_PASSAGES = 100
 CHATS = 128
 """Answers that are waited for at a time. The slots are fewer; they tell how many are ahead."""
 SEARCHES = 8
@@ -392,8 +392,6 @@ class Server(Served):
 
 def launch(settings: Settings, *, host: str = "127.0.0.1", port: int = 7860, open_browser: bool = False) -> None:
     """Serves page and API until interrupted. Prints one line with the address when it is ready."""
-    from rag.wiring import LiveEngine  # opens nothing heavy before it is needed
-
     token = token_for(host, settings.token.get_secret_value())
     engine = LiveEngine(settings)
     local = LocalModel.of(engine(), settings)

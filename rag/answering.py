@@ -65,6 +65,8 @@ MESSAGE = 16
 """Tokens that a chat template puts around a message at the most."""
 LONGEST_QUESTION = 4000
 """Characters; a question is not a document."""
+MOST_PASSAGES = 100
+"""That one search of any front door gives."""
 
 
 @dataclass(frozen=True)

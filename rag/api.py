@@ -28,23 +28,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import __version__, types
-from rag.answering import LONGEST_QUESTION, Engine
+from rag.answering import LONGEST_QUESTION, MOST_PASSAGES, Engine
 from rag.conversations import NoSuchConversation
 from rag.errors import Busy, RolewiseError, SettingsError
 from rag.record import answer_record, passage_record
 from rag.safety import error_response, without_paths
-from rag.slots import SEARCH, Slots, Waiting
+from rag.slots import RETRY_SECONDS, SEARCH, Slots, Waiting
 from rag.types import Answer, Citation, Document, Event, Finished, Retrieved, Token
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "rolewise-"
-RETRY_SECONDS = 5
-"""After which a client that found no place may try again."""
 LONGEST_MESSAGE = 32_000
 """Characters of a message that is not a question, such as an earlier answer with its footnotes."""
 MOST_MESSAGES = 100
-MOST_PASSAGES = 100
 MOST_DOCUMENTS = 1000
 """In one reply."""
 LARGEST = 2**31

@@ -32,7 +32,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rag import __version__
-from rag.answering import Engine
+from rag.answering import MOST_PASSAGES, Engine
 from rag.errors import RolewiseError, SettingsError, SourceError
 from rag.record import answer_record, passage_record
 from rag.safety import is_loopback
@@ -46,7 +46,6 @@ LONGEST_RESOURCE = 200_000
 """Characters of a document given whole: in UTF-8 still below 1 MiB, beyond which the SDK's clients drop a message."""
 MOST_LISTED = 200
 """Documents in one answer of `list_documents`, and among the listed resources."""
-MOST_PASSAGES = 100
 MOST_MESSAGES = 100
 """Of a history."""
 ASKING = 4

@@ -25,6 +25,8 @@ T = TypeVar("T")
 SEARCH = "search"
 PLACES = {"extractive": 4, "local": 1, "hosted": 8, SEARCH: 4}
 """So many at a time: a local model writes for one at once, hosted ones wait for the network."""
+RETRY_SECONDS = 5
+"""After which a client that found no place may try again."""
 WAITING = 64
 """Requests that may wait for their places, all kinds together."""
 

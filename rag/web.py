@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from rag.answering import Engine
+from rag.answering import MOST_PASSAGES, Engine
 from rag.errors import Busy, RolewiseError, SettingsError
 from rag.pages import asset
 from rag.pages.frame import failed_page, failure, page, shelf, static_address
@@ -21,7 +21,7 @@ from rag.pages.reader import reader_page
 from rag.pages.search import Asked, Choices, found, nothing_asked, search_page
 from rag.retrieval import chapter_of
 from rag.safety import without_paths
-from rag.slots import SEARCH, Slots
+from rag.slots import RETRY_SECONDS, SEARCH, Slots
 
 STATIC = {
     "pages.css": "text/css",
@@ -32,9 +32,6 @@ STATIC = {
 }
 FOR_GOOD = "public, max-age=31536000, immutable"
 """The longest that HTTP knows, a year: the address changes with the content."""
-RETRY_SECONDS = 5
-"""After which a client that found no place may try again."""
-MOST_PASSAGES = 100
 LONGEST_FILTER = 200
 """Characters of a role, document or chapter."""
 HEADERS = {

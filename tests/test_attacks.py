@@ -471,7 +471,7 @@ def test_the_document_on_safety_lists_every_attack_and_what_it_gets() -> None:
         ("| requests of one address (or /64 of IPv6) | {} a minute, {} at a time |", (safety.Limits().per_minute, safety.Limits().concurrent)),
         ("| connections | {} |", (serving.CONNECTIONS,)),
         ("| a question; another message; messages | {:,} characters; {:,}; {} |", (answering.LONGEST_QUESTION, api.LONGEST_MESSAGE, api.MOST_MESSAGES)),
-        ("| passages; documents in a list | {}; {:,} |", (api.MOST_PASSAGES, api.MOST_DOCUMENTS)),
+        ("| passages; documents in a list | {}; {:,} |", (answering.MOST_PASSAGES, api.MOST_DOCUMENTS)),
         ("| {extractive} extractive, {local} local, {hosted} hosted, {search} searches; {waiting} |", {**slots.PLACES, "waiting": slots.WAITING}),
         ("| a child process with {} s and {} GB |", (isolation.SECONDS, isolation.MEMORY >> 30)),
         ("| more than {:g} s are not waited for |", (hosted.LONGEST_WAIT,)),

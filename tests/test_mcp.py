@@ -18,14 +18,13 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, TextContent, TextResourceContents
 
-from rag.answering import Engine
+from rag.answering import MOST_PASSAGES, Engine
 from rag.errors import SettingsError
 from rag.mcp import (
     INSTRUCTIONS,
     LONGEST_RESOURCE,
     MOST_LISTED,
     MOST_MESSAGES,
-    MOST_PASSAGES,
     MOST_READ,
     AskResult,
     as_text,
