@@ -18,15 +18,20 @@
     if (event.key === "Escape" && marker?.isConnected && event.target.closest?.(".sources")) marker.focus();
   });
 
-  // A suggested question is asked as if it had been typed.
-  document.addEventListener("click", (event) => {
+  // A suggested question is asked as if it had been typed. Gradio empties the field once more a moment after an answer.
+  const SETTLED = 300;  // milliseconds
+  document.addEventListener("click", async (event) => {
     const question = event.target.closest?.(".suggested")?.textContent;
     const field = document.querySelector("#question textarea");
     if (!question || !field) return;
-    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(field, question);
-    field.dispatchEvent(new Event("input", { bubbles: true }));
     field.focus();
-    setTimeout(() => field.dispatchEvent(new KeyboardEvent("keypress", { key: "Enter", bubbles: true })), 50);
+    for (let tries = 0; tries < 20; tries++) {
+      Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(field, question);
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+      await new Promise((resolve) => setTimeout(resolve, SETTLED));
+      if (field.value === question && !field.disabled) break;
+    }
+    field.dispatchEvent(new KeyboardEvent("keypress", { key: "Enter", bubbles: true }));
   });
 
   // Gradio 6.31 leaves two buttons without a name. The address names the conversation, so that it comes back after a

@@ -204,7 +204,7 @@ def test_what_the_documents_do_not_tell_leads_on_to_what_they_do(
     question = suggested.inner_text()
     assert question.startswith("What does Baker say about ")
     suggested.press("Enter")
-    expect(page.get_by_role("log")).to_contain_text(question)
+    expect(page.get_by_role("log")).to_contain_text(question, timeout=15_000)
 
 
 def test_a_quotation_is_read_in_its_document(
