@@ -1,8 +1,12 @@
-"""Embeds texts with a sentence-transformers model read from a folder; nothing is ever fetched from here."""
+"""Embeds texts with a sentence-transformers model read from a folder; nothing is ever fetched from here.
+
+It runs any such model, on the processor or a graphics card, and is what the faster `rag/bert.py` must agree with.
+"""
 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,21 +15,37 @@ import numpy as np
 
 from rag.errors import ModelError
 from rag.protocols import TokenVectors, Vectors
+from rag.wordpieces import WordPieces, unit
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-    from tokenizers import Tokenizer
 
-BATCH = 32
+BATCH = {"cpu": 32, "cuda": 256}
+"""Texts at once by device: the library's own number, and enough to fill a card."""
+_REMEDY = {
+    "cpu": "Remove that folder and pull it again: python -m rag models pull {}",
+    "cuda": "Set ROLEWISE_DEVICE=cpu, or install a torch and a driver for the card.",
+}
+_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def has_cuda() -> bool:
+    """Whether there is a driver for a card and a torch that is built for it; told without importing torch."""
+    return _DRIVER.is_file() and not importlib.metadata.version("torch").endswith("+cpu")
 
 
 class SentenceTransformersEmbedder:
-    """Implements protocols.Embedder. The model is loaded when the first text is embedded, counting needs none of it."""
+    """Implements protocols.Embedder. The model is loaded when the first text is embedded, counting needs none of it.
 
-    def __init__(self, folder: Path, *, name: str, sha256: str) -> None:
+    `device` is "cpu" or "cuda".
+    """
+
+    def __init__(self, folder: Path, *, name: str, sha256: str, device: str = "cpu") -> None:
         self.name = name
         self.sha256 = sha256
         self._folder = folder
+        self._device = device
+        self._pieces = WordPieces(folder)
 
     @functools.cached_property
     def _model(self) -> SentenceTransformer:
@@ -34,38 +54,26 @@ class SentenceTransformersEmbedder:
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            return SentenceTransformer(str(self._folder), device="cpu", local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
+            return SentenceTransformer(str(self._folder), device=self._device, local_files_only=True)
+        except (OSError, ValueError, KeyError, AssertionError, RuntimeError) as error:  # the last two: no such device
             raise ModelError(
-                f"the embedder in {self._folder} cannot be loaded ({' '.join(str(error).split())}). "
-                f"Remove that folder and pull it again: python -m rag models pull {self.name}"
+                f"the embedder in {self._folder} cannot be loaded on {self._device} ({' '.join(str(error).split())}). "
+                f"{_REMEDY[self._device].format(self.name)}"
             ) from error
-
-    @functools.cached_property
-    def _tokenizer(self) -> Tokenizer:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
 
     @property
     def dimension(self) -> int:
         return int(self._model.get_embedding_dimension() or 0)
 
-    @functools.cached_property
+    @property
     def max_tokens(self) -> int:
-        import json
-
-        path = self._folder / "sentence_bert_config.json"
-        return int(json.loads(path.read_text(encoding="utf-8"))["max_seq_length"])
+        return self._pieces.max_tokens
 
     def count(self, text: str) -> int:
-        return len(self._tokenizer.encode(text).ids)
+        return self._pieces.count(text)
 
     def has_token(self, word: str) -> bool:
-        return self._tokenizer.token_to_id(word) is not None
+        return self._pieces.has_token(word)
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         return self._embed(texts)
@@ -77,31 +85,30 @@ class SentenceTransformersEmbedder:
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
         vectors = self._model.encode(
-            list(texts), batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+            list(texts),
+            batch_size=BATCH[self._device],
+            normalize_embeddings=True,
+            convert_to_numpy=True,
+            show_progress_bar=False,
         )
         return np.ascontiguousarray(vectors, dtype=np.float32)
+
+    def _encode(self, texts: Sequence[str], **options: Any) -> Any:
+        return self._model.encode(list(texts), batch_size=BATCH[self._device], show_progress_bar=False, **options)
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         if not texts:
             return []
         outputs: Any = self._model.encode(
-            list(texts), batch_size=BATCH, output_value=None, convert_to_numpy=False, show_progress_bar=False
+            list(texts),
+            batch_size=BATCH[self._device],
+            output_value=None,
+            convert_to_numpy=False,
+            show_progress_bar=False,
         )
         found = []
-        for text, output in zip(texts, outputs, strict=True):
-            encoding = self._tokenizer.encode(text)
-            words: dict[int, tuple[int, int]] = {}
-            rows: list[tuple[int, int]] = []  # (row, word) of each token that is part of a word
-            for row, (word, (start, end)) in enumerate(zip(encoding.word_ids, encoding.offsets, strict=True)):
-                if word is not None and row < self.max_tokens - 1:
-                    words[word] = (words.get(word, (start, end))[0], end)
-                    rows.append((row, word))
-            tokens = output["token_embeddings"].numpy()[[row for row, _ in rows]]
-            meaning = _unit(output["sentence_embedding"].numpy())
-            found.append(TokenVectors(meaning, _unit(tokens), tuple(words[word] for _, word in rows)))
+        for encoding, output in zip(self._pieces.cut(texts), outputs, strict=True):
+            rows, spans = self._pieces.words_of(encoding)
+            tokens = output["token_embeddings"].cpu().numpy()[rows]
+            found.append(TokenVectors(unit(output["sentence_embedding"].cpu().numpy()), unit(tokens), spans))
         return found
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-    return unit.astype(np.float32)

@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     home: Path = Path()
 
     embedder: str = "all-MiniLM-L6-v2"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where a build embeds its passages: on a graphics card if there is one ("auto"), never, or always."""
     passage_tokens: int = Field(default=200, ge=32)
     """Word pieces of a passage's own text. The embedder's limit, less the heading trail, applies as well."""
 

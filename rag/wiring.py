@@ -12,9 +12,10 @@ from typing import Any
 from rag import models
 from rag.answerability import STORED, read_fit
 from rag.answering import Engine
+from rag.bert import BertEmbedder, is_bert
 from rag.cache import Cache
 from rag.chunking import split
-from rag.embedding import SentenceTransformersEmbedder
+from rag.embedding import SentenceTransformersEmbedder, has_cuda
 from rag.errors import IndexMissing, RolewiseError, SettingsError
 from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
@@ -48,12 +49,21 @@ def sources_of(settings: Settings) -> Path:
     return own if own.is_dir() else PROJECT / "index" / "sources"
 
 
-def make_embedder(settings: Settings) -> Embedder:
-    """The embedder that the settings name: a pulled model or a folder. Raises ModelMissing."""
+def make_embedder(settings: Settings, *, for_many: bool = False) -> Embedder:
+    """The embedder that the settings name: a pulled model or a folder. Raises ModelMissing.
+
+    With `for_many` texts to embed, as a build has, it runs on a graphics card where the settings and the machine allow:
+    loading takes seconds that a single question would wait for. A model of another kind than OpenVINO is told of runs
+    in sentence-transformers always.
+    """
     folder = Path(settings.embedder)
     if not folder.is_dir():
         folder = models.path_of(settings.embedder)
-    return SentenceTransformersEmbedder(folder, name=settings.embedder, sha256=models.sha256_of(folder))
+    identity = {"name": settings.embedder, "sha256": models.sha256_of(folder)}
+    on_card = settings.device == "cuda" or (settings.device == "auto" and has_cuda())
+    if is_bert(folder) and not (on_card and for_many):
+        return BertEmbedder(folder, **identity)
+    return SentenceTransformersEmbedder(folder, **identity, device="cuda" if on_card else "cpu")
 
 
 def make_store() -> Store:
@@ -96,7 +106,9 @@ def build_index(
     The texts of the documents cannot be loaded any more.
     """
     with reading(settings, paths, progress) as (documents, cache):
-        return _builder(settings, make_embedder(settings), cache).build(documents, settings.build, progress), documents
+        return _builder(settings, make_embedder(settings, for_many=True), cache).build(
+            documents, settings.build, progress
+        ), documents
 
 
 def build_collection(

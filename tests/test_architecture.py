@@ -13,7 +13,7 @@ PROJECT = Path(__file__).parents[1]
 LAYERS = [
     "types errors protocols settings progress parsed encodings files",
     "words chunking figures kinds roles following introductions orders asides spelling fusion prompts questions choosing packing citations record likeness safety confidence",
-    "readers cache pages tokens embedding vectors lexical extractive llama hosted models logistic languages",
+    "readers cache pages tokens wordpieces embedding bert vectors lexical extractive llama hosted models logistic languages",
     "conversations isolation readings sources inspection versions indexing retrieval evidence comparing verification answerability calibration answering slots",
     "wiring mcp api web history pulling terminal batch",
     "uploads server talking completion",
@@ -52,7 +52,7 @@ def test_a_file_imports_only_from_layers_below(path: Path) -> None:
     if unit_of(path) == "__init__":
         assert imports_of(path) == set()
         return
-    same_layer_is_allowed = LAYER[unit_of(path)] in (0, 1, 3)  # types know errors; one stage calls the one before it
+    same_layer_is_allowed = LAYER[unit_of(path)] in (0, 1, 2, 3)  # types know errors; one stage calls the one before it
     limit = LAYER[unit_of(path)] + same_layer_is_allowed
     assert {name for name in imports_of(path) if LAYER[name] >= limit} == set()
 
@@ -67,16 +67,14 @@ def test_there_is_no_cycle() -> None:
 
 
 def test_only_wiring_names_adapters() -> None:
-    adapters = {"embedding", "vectors", "lexical", "extractive", "llama", "hosted"}
+    adapters = {"bert", "embedding", "vectors", "lexical", "extractive", "llama", "hosted"}
     users = {unit_of(path) for path in FILES if imports_of(path) & adapters}
     assert users == {"wiring"}
 
 
 @pytest.mark.parametrize("module", ["rag", "rag.__main__", "rag.wiring", "rag.answering"])
 def test_importing_loads_nothing_heavy(module: str) -> None:
-    heavy = (
-        "torch faiss gradio sentence_transformers transformers bm25s xllamacpp openai tiktoken huggingface_hub".split()
-    )
+    heavy = "torch faiss gradio sentence_transformers transformers openvino bm25s xllamacpp openai tiktoken huggingface_hub".split()
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert run.stdout.strip() == "[]"
