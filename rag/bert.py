@@ -22,7 +22,7 @@ from rag.protocols import TokenVectors, Vectors
 from rag.wordpieces import WordPieces, unit
 
 if TYPE_CHECKING:
-    from rag.wordpieces import Encoding
+    from tokenizers import Encoding
 
 BATCH_TOKENS = 2048
 """Word pieces of a batch, padding included. Half and twice as many are as fast on two cores, four times half so."""

@@ -6,20 +6,14 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from rag.protocols import Vectors
 
-
-class Encoding(Protocol):
-    """A text as word pieces, special ones included: of each its id, its word (None for a special one), its span."""
-
-    ids: list[int]
-    word_ids: list[int | None]
-    offsets: list[tuple[int, int]]
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
 
 
 class WordPieces:
@@ -67,6 +61,8 @@ class WordPieces:
         return tokenizer
 
     def _tokenizer(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
         tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
         tokenizer.no_padding()
         return tokenizer
