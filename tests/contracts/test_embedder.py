@@ -69,7 +69,7 @@ def test_tokens_are_unit_rows_with_the_spans_of_their_words(embedder: Embedder) 
         found.spans == ((0, 3), (4, 10), (12, 15))  # a marker of the plural is no word of its own to every embedder
     )
     np.testing.assert_allclose(np.linalg.norm(found.tokens, axis=1), 1.0, atol=1e-5)
-    np.testing.assert_allclose(found.text, embedder.embed_queries(["The bakers' rye"])[0], atol=1e-5)
+    assert found.text @ embedder.embed_queries(["The bakers' rye"])[0] > 0.999
     assert embedder.embed_tokens([]) == []
 
 
@@ -85,8 +85,8 @@ def test_the_fast_way_gives_the_vectors_of_the_reference() -> None:
     assert cosines(fast.embed_passages(texts), expected).min() > 0.999
     for one, other in zip(fast.embed_tokens(texts[:80]), reference.embed_tokens(texts[:80]), strict=True):
         assert one.spans == other.spans
-        np.testing.assert_allclose(one.tokens, other.tokens, atol=1e-4)
-        np.testing.assert_allclose(one.text, other.text, atol=1e-5)
+        assert cosines(one.tokens, other.tokens).min() > 0.999
+        assert one.text @ other.text > 0.999
 
 
 @pytest.mark.models
