@@ -33,10 +33,9 @@ def labels_asked(question: str, version: IndexVersion) -> list[str]:
     named = version.roles.find(question)
     if len(named) > 1:
         return named[:MOST]
-    known = labels(version)
     over_all = _OVER_ALL.search(question) or (version.roles.names and _WHO.search(question))
-    if not named and 1 < len(known) <= MOST and over_all:
-        return known
+    if not named and over_all and 1 < len(version.roles.names or version.documents) <= MOST:
+        return labels(version)
     return []
 
 
