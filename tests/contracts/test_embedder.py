@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rag.bert import BertEmbedder, is_bert
-from rag.embedding import SentenceTransformersEmbedder
+from rag.embedding import SentenceTransformersEmbedder, has_cuda
 from rag.errors import ModelError
 from rag.models import pull, sha256_of
 from rag.protocols import Embedder, Vectors
@@ -135,3 +135,23 @@ def test_word_pieces_are_counted_as_the_model_reads_them() -> None:
     assert embedder.sha256 == sha256_of(Path(folder))
     assert (embedder.dimension, embedder.max_tokens) == (384, 256)
     assert embedder.count("Embeddings") == 6  # [CLS] em ##bed ##ding ##s [SEP]
+
+
+@pytest.mark.models
+@pytest.mark.skipif(has_cuda(), reason="there is a card here")
+def test_a_card_is_used_for_builds_only_and_a_missing_one_is_told() -> None:
+    pull("all-MiniLM-L6-v2")
+    asked = Settings(device="cuda")
+    assert isinstance(make_embedder(Settings(), for_many=True), BertEmbedder)
+    assert isinstance(make_embedder(asked), BertEmbedder)
+    with pytest.raises(ModelError, match=r"cannot be loaded on cuda \(.+\)\. Set ROLEWISE_DEVICE=cpu"):
+        make_embedder(asked, for_many=True).embed_passages(["A mill."])
+
+
+@pytest.mark.models
+@pytest.mark.skipif(not has_cuda(), reason="no card with its driver and a torch built for it")
+def test_a_card_gives_the_vectors_of_the_processor() -> None:
+    folder = pull("all-MiniLM-L6-v2")
+    texts = [f"{'The mill grinds rye. ' * (number % 70)}Stone {number}." for number in range(600)]
+    on_card = SentenceTransformersEmbedder(folder, name="card", sha256="", device="cuda").embed_passages(texts)
+    assert cosines(on_card, BertEmbedder(folder, name="fast", sha256="").embed_queries(texts)).min() > 0.999
