@@ -168,7 +168,7 @@ def _network(folder: Path) -> Any:
     from safetensors.numpy import load_file
 
     config, raw = _read(folder, "config.json"), load_file(folder / _WEIGHTS)
-    weights = {name.removeprefix("bert."): value.astype(np.float32) for name, value in raw.items()}
+    weights = {name.removeprefix("bert."): value.astype(np.float32, copy=False) for name, value in raw.items()}
     heads, size = int(config["num_attention_heads"]), int(config["hidden_size"])
 
     def whole(*numbers: int) -> Any:
