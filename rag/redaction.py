@@ -32,7 +32,10 @@ PHONE = re.compile(
 those are years, prices, versions and numbers of books more often than not."""
 IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
 
-_TRUNK = re.compile(r"(?<![\w.,+/-])(?!\d\d[./-]\d\d[./-](?:19|20)\d\d)(?:00[1-9]\d|0\d)\d{0,3}(?:[ \u00a0/.-]?\(?\d{2,4}\)?){2,5}(?![\w/-]|[.,]\d)")
+_TRUNK = re.compile(
+    r"(?<![\w.,+/-])(?!\d\d[./-]\d\d[./-](?:19|20)\d\d)(?:00[1-9]\d|0\d)\d{0,3}"
+    r"(?:[ \u00a0/.-]?\(?\d{2,4}\)?){2,5}(?![\w/-]|[.,]\d)"
+)
 """A number dialled with a leading 0, as most of Europe writes its own; no figure begins so, but dates do."""
 _SAID = re.compile(
     r"\b(?:number|call (?:me|us)|reach (?:me|us)|text me|phone|mobile|cell|whatsapp|tel)\b[^\d\n]{0,24}"
@@ -48,10 +51,12 @@ _FOUR = re.compile(r"(?<![\w.:])(?:\d{1,3}\.){3}\d{1,3}(?![\w:]|\.\d)")
 _SIX = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:\d{1,3}\.){3}\d{1,3})?(?![\w:])")
 _SHORTEST_SIX = 5
 """Characters of an address from which on "::" is one, and no punctuation or piece of a program."""
-_TOLD_NAME = re.compile(rf"\b(?:my\ (?:full\ )?name(?:\ is|['’]s)|I\ am\ (?:called|named))\ +({FULL_NAME}|[\w'’-]+)", re.I)
-_SELF_NAME = re.compile(rf"\b(?:I\ am|I['’]m|call\ me|this\ is|it['’]s)\ +({FULL_NAME})(?!\w)", re.I)
-_SURE = re.compile(r"\b(?:I\ am|I['’]m|call\ me)\b", re.I)
-_GREETING = re.compile(r"^\W*(?:(?:hi|hello|hey|dear all)\b\W*)?$", re.I)
+_TOLD_NAME = re.compile(
+    rf"\b(?:my\ (?:full\ )?name(?:\ is|['’]s)|I\ am\ (?:called|named))\ +({FULL_NAME}|[\w'’-]+)", re.IGNORECASE
+)
+_SELF_NAME = re.compile(rf"\b(?:I\ am|I['’]m|call\ me|this\ is|it['’]s)\ +({FULL_NAME})(?!\w)", re.IGNORECASE)
+_SURE = re.compile(r"\b(?:I\ am|I['’]m|call\ me)\b", re.IGNORECASE)
+_GREETING = re.compile(r"^\W*(?:(?:hi|hello|hey|dear all)\b\W*)?$", re.IGNORECASE)
 _FIGURES = re.compile(r".*000|(?:19|20)\d\d(?:[ -](?:19|20)\d\d)*")
 """Round figures, and years in a row."""
 _ABBREVIATED = re.compile(r"[A-Z]{2,3}")

@@ -94,7 +94,9 @@ def test_a_wrong_check_digit_is_no_personal_number() -> None:
 
 
 def test_luhn_by_hand() -> None:
-    assert luhn_holds("79927398713")  # 3 + 1·2 + 7 + (8·2 = 16: 7) + 9 + (3·2: 6) + 7 + (2·2: 4) + 9 + (9·2: 9) + 7 = 70
+    assert luhn_holds(
+        "79927398713"
+    )  # 3 + 1·2 + 7 + (8·2 = 16: 7) + 9 + (3·2: 6) + 7 + (2·2: 4) + 9 + (9·2: 9) + 7 = 70
     assert not luhn_holds("79927398710")
 
 
@@ -115,7 +117,9 @@ WORD = st.one_of(PLAIN, FIGURE)
     st.lists(st.sampled_from([(kind, one) for kind, values in PERSONAL.items() for one in values]), max_size=3),
     st.randoms(use_true_random=False),
 )
-def test_nothing_that_was_put_in_remains_and_all_else_does(words: list[str], put: list[tuple[str, str]], random) -> None:  # type: ignore[no-untyped-def]
+def test_nothing_that_was_put_in_remains_and_all_else_does(
+    words: list[str], put: list[tuple[str, str]], random
+) -> None:  # type: ignore[no-untyped-def]
     parts = [(word, word) for word in words] + [(f"; {value};", f"; [{kind}];") for kind, value in put]
     random.shuffle(parts)
     text, expected = (" ".join(column) for column in zip(*parts, strict=True)) if parts else ("", "")
