@@ -16,16 +16,28 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from rag import __version__
 from rag.answering import Engine
+from rag.api import create_api
 from rag.batch import answer_row
+from rag.conversations import Store
 from rag.errors import GeneratorError, SettingsError
+from rag.history import add_history
+from rag.mcp import create_server
 from rag.protocols import Draft
 from rag.receipts import ReceiptError, Receipts
+from rag.record import answer_record
+from rag.safety import Guard
+from rag.slots import Slots
 from rag.types import Evidence, Finished, GeneratorInfo, Message, Retrieved
 from rag.watching import WatchedEngine, at_door
+from tests.test_api import served
+from tests.test_mcp import talk, told
+
+Watched = Callable[..., WatchedEngine]
 
 QUESTION = "What does a Baker earn in Basel?"
 PROJECT = Path(__file__).parents[1]
@@ -76,9 +88,6 @@ def watched(engine_over: Callable[..., Engine], shelf: Path, book: Receipts) -> 
         )
 
     return make
-
-
-Watched = Callable[..., WatchedEngine]
 
 
 def on_disk(book: Receipts) -> bytes:
@@ -301,10 +310,11 @@ def test_a_full_disk_costs_no_answer_and_is_warned_of_once(
         answers = [engine.ask(f"{QUESTION} {'flour ' * 500}") for _ in range(3)]
     assert {answer.receipt for answer in answers} == {""}
     assert {answer.status for answer in answers} == {"answered"}
-    assert [one.message for one in caplog.records] == [
+    [warning] = caplog.records
+    assert warning.message == (
         "answers are given without receipts: the log of answers cannot be read or written (database or disk is full). "
         "Check the folder's rights and the space on disk."
-    ]
+    )
     monkeypatch.undo()
     assert engine.ask(QUESTION).receipt.startswith("2-")
 
@@ -373,6 +383,34 @@ for _ in range(20):
         assert writer.wait() == 0
     assert sorted(int(one.partition("-")[0]) for one in ids) == list(range(2, 42))
     assert len(book.list()) == 41
+
+
+def test_programs_leave_receipts_too(watched: Watched, book: Receipts) -> None:
+    engine = watched()
+    told(talk(create_server(at_door(lambda: engine, "mcp")), lambda one: one.call_tool("ask", {"question": QUESTION})))
+    api = create_api(at_door(lambda: engine, "api"), Slots(), models=["rolewise-extractive"])
+    asked = {"model": "rolewise-extractive", "messages": [{"role": "user", "content": QUESTION}]}
+    with served(Guard(api, hosts=frozenset({"127.0.0.1"}))) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        reply = http.post("/v1/chat/completions", json=asked).json()
+        assert http.post("/v1/search", json={"query": QUESTION}).status_code == 200
+    assert [one.door for one in book.list()] == ["mcp", "api"]
+    assert reply["rolewise"]["receipt"] == book.list()[-1].id
+
+
+def test_a_conversation_is_deleted_with_its_receipts(watched: Watched, book: Receipts, tmp_path: Path) -> None:
+    engine = watched()
+    with Store(tmp_path / "conversations.sqlite") as store:
+        kept = [store.begin(title) for title in ("mine", "another")]
+        for conversation in kept:
+            answer = engine.ask(QUESTION)
+            store.add_turn(conversation, QUESTION, answer_record(answer))
+            store.add_turn(conversation, QUESTION, answer_record(dataclasses.replace(answer, receipt="")))
+        api = create_api(lambda: engine, Slots(), models=[])
+        add_history(api, store, book.delete_each)
+        with served(Guard(api, hosts=frozenset({"127.0.0.1"}))) as url:
+            assert httpx.delete(f"{url}/v1/conversations/{kept[0]}", trust_env=False).status_code == 204
+        assert [one.title for one in store.list()] == ["another"]
+    assert [one.number for one in book.list()] == [2]
 
 
 def test_batch_rows_are_answered_with_their_receipts(watched: Watched, book: Receipts) -> None:
