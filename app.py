@@ -32,6 +32,7 @@ from rag.pages import answers as pages
 from rag.pages import asset
 from rag.pages.frame import static_address
 from rag.pulling import LOCAL, LocalModel
+from rag.receipts import Receipts
 from rag.record import answer_from, answer_record, passage_record
 from rag.safety import person_of, token_for
 from rag.server import Served
@@ -39,8 +40,9 @@ from rag.settings import Settings
 from rag.slots import Slots, Waiting
 from rag.types import Finished, Retrieved, Token
 from rag.uploads import Uploads
+from rag.watching import at_door
 from rag.web import add_pages
-from rag.wiring import LiveEngine
+from rag.wiring import LiveEngine, receipts_in
 
 logger = logging.getLogger(__name__)
 
@@ -147,13 +149,14 @@ class Desk:
     """What the page and its neighbours work with.
 
     `engine` gives the engine for each question, which takes its turns in `slots`. What is asked, answered and thought
-    of it is kept in `store`; `uploads` are the documents of each person's own.
+    of it is kept in `store`; `uploads` are the documents of each person's own; `receipts` are the log of answers.
     """
 
     engine: Callable[[], Engine]
     slots: Slots = field(default_factory=Slots)
     store: Store | None = None
     uploads: Uploads | None = None
+    receipts: Receipts | None = None
 
     def engine_of(self, person: str, within: str) -> Callable[[], Engine]:
         """Over the documents of a person's own, or over those that the server has for all."""
@@ -367,10 +370,10 @@ class Server(Served):
     ) -> None:
         """Port 0 takes any free one. With a `token` nothing is answered without it."""
         writers = [EXTRACTIVE, LOCAL, *([HOSTED] if settings.hosted_url else [])]
-        routes = create_api(desk.engine, desk.slots, models=[f"{PREFIX}{writer}" for writer in writers])
+        routes = create_api(at_door(desk.engine, "api"), desk.slots, models=[f"{PREFIX}{writer}" for writer in writers])
         add_pages(routes, desk.engine_for, desk.slots)
         if desk.store:
-            add_history(routes, desk.store)
+            add_history(routes, desk.store, *([desk.receipts.delete_each] if desk.receipts else ()))
         if desk.uploads:
             add_library(routes, desk.uploads, desk.engine)
         font = gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700))  # its 600 lacks letters
@@ -393,10 +396,10 @@ class Server(Served):
 def launch(settings: Settings, *, host: str = "127.0.0.1", port: int = 7860, open_browser: bool = False) -> None:
     """Serves page and API until interrupted. Prints one line with the address when it is ready."""
     token = token_for(host, settings.token.get_secret_value())
-    engine = LiveEngine(settings)
+    engine = LiveEngine(settings, door="chat")
     local = LocalModel.of(engine(), settings)
     with Store(settings.conversations) as store:
-        desk = Desk(engine, store=store, uploads=Uploads(engine, settings))
+        desk = Desk(engine, store=store, uploads=Uploads(engine, settings), receipts=receipts_in(settings))
         server = Server(build_app(desk, settings, pulling=local), desk, settings, host=host, port=port, token=token)
         url = f"{server.url}?token={token}" if token else server.url
         click.echo(f"Rolewise is ready at {url}")
@@ -405,7 +408,7 @@ def launch(settings: Settings, *, host: str = "127.0.0.1", port: int = 7860, ope
 
         def warm() -> None:  # the first question then waits for no loading
             with contextlib.suppress(RolewiseError):
-                engine().ask("What is it about?", generator=EXTRACTIVE)
+                at_door(engine, None)().ask("What is it about?", generator=EXTRACTIVE)
             if local:
                 local.start()
 

@@ -20,10 +20,12 @@ import click
 
 from rag import __version__
 from rag.errors import RolewiseError
+from rag.logbook import log
 from rag.progress import Bars
 
 if TYPE_CHECKING:
     from rag.answering import Engine
+    from rag.receipts import Door
     from rag.settings import Settings
 
 SHOWN = 20
@@ -64,10 +66,10 @@ def settings_of(context: click.Context, **given: Any) -> Settings:
     return load_settings(home=context.obj, **given)
 
 
-def engine_of(context: click.Context, **given: Any) -> Engine:
+def engine_of(context: click.Context, door: Door | None = None, **given: Any) -> Engine:
     from rag.wiring import open_engine
 
-    return open_engine(settings_of(context, **given))
+    return open_engine(settings_of(context, **given), door=door)
 
 
 @cli.group()
@@ -262,7 +264,7 @@ def ask(context: click.Context, question: str, generator: str | None, role: str 
 
     with Status() as status:
         status("Opening the index …")
-        engine = engine_of(context, generator=generator)
+        engine = engine_of(context, "terminal", generator=generator)
         if as_json:
             status("Answering …")
             answer = engine.ask(question, role=role)
@@ -287,7 +289,7 @@ def chat(context: click.Context, generator: str | None, role: str | None, goes_o
     settings = settings_of(context, generator=generator)
     with Status() as status:
         status("Opening the index …")
-        engine = LiveEngine(settings)
+        engine = LiveEngine(settings, door="terminal")
     with Store(settings.conversations) as store:
         conversation = Chat(engine, store, role=role, generator=generator)
         if goes_on:
@@ -309,7 +311,7 @@ def batch(context: click.Context, questions: Path, output: Path, generator: str 
     rows = questions.read_text(encoding="utf-8").splitlines()
     rows = [row for row in rows if row.strip()]
     done = answered(output, rows)
-    engine = engine_of(context, generator=generator)
+    engine = engine_of(context, "batch", generator=generator)
     with output.open("a", encoding="utf-8") as file:
         for row in tqdm(rows[done:], initial=done, total=len(rows), unit="question", file=sys.stderr):
             file.write(json.dumps(answer_row(engine, row), ensure_ascii=False) + "\n")
@@ -391,7 +393,7 @@ def mcp(context: click.Context, http: bool, host: str, port: int, generator: str
 
     settings = settings_of(context, generator=generator)
     with contextlib.redirect_stdout(sys.stderr):  # stdout carries the protocol and nothing else
-        engine = LiveEngine(settings)
+        engine = LiveEngine(settings, door="mcp")
     if not http:
         run_stdio(engine)
         return
@@ -437,6 +439,9 @@ def pull(name: str) -> None:
 
 def _bytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
+
+
+cli.add_command(log)
 
 
 def main() -> None:

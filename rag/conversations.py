@@ -263,6 +263,13 @@ class Store:
             yield from (row for _, row in found)
             done = found[-1][0]
 
+    def verdicts(self) -> dict[str, Verdict]:
+        """What was thought of answers, by the id of their receipt."""
+        query = """SELECT json_extract(t.record, '$.receipt'), r.verdict FROM ratings AS r
+            JOIN turns AS t ON t.number = r.turn WHERE json_extract(t.record, '$.receipt') IS NOT NULL"""
+        with self._lock, _told():
+            return dict(self._database.execute(query).fetchall())
+
     def export(self, path: Path) -> int:
         """Writes the answers rated bad as JSON Lines that `python -m eval candidates` reads, and tells how many.
 
@@ -346,7 +353,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:  # no fault of the file: it is locked, the disk is full
         raise
     except sqlite3.DatabaseError:
-        kept = _set_aside(path)
+        kept = set_aside(path)
         logger.warning("%s is damaged. It is kept as %s, and new conversations are begun.", path.name, kept)
         path.touch(mode=0o600)
         return _connected(path)
@@ -393,7 +400,7 @@ def _mend_search(database: sqlite3.Connection) -> None:
         database.execute("INSERT INTO words (words) VALUES ('rebuild')")
 
 
-def _set_aside(path: Path) -> str:
+def set_aside(path: Path) -> str:
     """Renames the file and SQLite's own beside it, and tells the new name."""
     for number in itertools.count(1):
         kept = f"{path.name}.damaged-{number}"

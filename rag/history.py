@@ -6,6 +6,7 @@ guessed: whoever was given it may read the conversation.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -23,8 +24,11 @@ class Title(BaseModel):
     title: str = Field(min_length=1, max_length=LONGEST_TITLE)
 
 
-def add_history(api: FastAPI, store: Store) -> None:
-    """Adds the routes below /v1/conversations. What is not there is a 404 of `conversations.ConversationError`."""
+def add_history(api: FastAPI, store: Store, forget: Callable[[Sequence[str]], object] = lambda _: None) -> None:
+    """Adds the routes below /v1/conversations. What is not there is a 404 of `conversations.ConversationError`.
+
+    `forget` deletes the receipts of a conversation's answers, by their ids.
+    """
 
     @api.get("/v1/conversations", tags=["conversations"])
     def list_conversations(
@@ -57,7 +61,8 @@ def add_history(api: FastAPI, store: Store) -> None:
 
     @api.delete("/v1/conversations/{conversation}", tags=["conversations"], status_code=204)
     def delete_conversation(conversation: str) -> None:
-        """Remove a conversation from the disk."""
+        """Remove a conversation, and what the log holds of it, from the disk."""
+        forget([turn.record["receipt"] for turn in store.turns(conversation) if "receipt" in turn.record])
         store.delete(conversation)
 
 

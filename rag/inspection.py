@@ -20,6 +20,7 @@ from rag.languages import language_of
 from rag.likeness import near_duplicates, repetitions, shingles_of
 from rag.orders import addresses_program
 from rag.parsed import clean
+from rag.redaction import EMAIL, IBAN, PHONE, checked_iban, luhn_holds, may_ring
 from rag.types import Document, Passage, Sentence
 from rag.words import words
 
@@ -351,21 +352,6 @@ def _again(document: Document) -> Iterator[Instance]:
 
 # Personal data
 
-_EMAIL = re.compile(
-    r"(?<![\w.+-])([\w.+-]{1,64})@((?:[\w-]{1,63}\.){1,8}(?!(?:png|jpe?g|gif|svg|webp)\b)[A-Za-z]{2,24})\b"
-)
-_PHONE = re.compile(
-    r"""(?<![\w.+/-])(?:
-    (?P<international>\+[1-9][\d\ \u00a0()/-]{6,22}\d)
-    |(?:\+?1[\ .-])?(?:\([2-9]\d\d\)\ ?|[2-9]\d\d[.-])[2-9]\d\d[\ .-]\d{4}
-    |(?:t[ée]l|t[ée]l[ée](?:ph|f)one?|phone|mobile?|cell|fax|whatsapp)\b[.:]*\ {0,2}
-        (?P<labelled>\(?\d[\d\ ()/.-]{6,18}\d)
-    )(?:\ ?(?:x|ext\.?)\ ?\d{1,6})?(?![\w/-]|\.\d)""",
-    re.IGNORECASE | re.VERBOSE,
-)
-"""With the code of a country, in the form of North America, or behind a word such as "Tel.". No bare row of digits:
-those are years, prices, versions and numbers of books more often than not."""
-_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
 _CARD = re.compile(
     r"(?<![\w.-])(?:(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6011|65\d\d|35\d\d)([ -]?)\d{4}\1\d{4}\1\d{4}"
     r"|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-]|\.\d)"
@@ -374,44 +360,23 @@ _CARD = re.compile(
 
 
 def _emails(text: str) -> Iterator[Instance]:
-    found = _EMAIL.finditer(text) if "@" in text else ()
+    found = EMAIL.finditer(text) if "@" in text else ()
     return _distinct((match.start(), match[0], f"{match[1][0]}…@{match[2]}") for match in found)
 
 
 def _phones(text: str) -> Iterator[Instance]:
-    numbers = ((match.start(), match["labelled"] or match[0]) for match in _PHONE.finditer(text))
-    return _distinct((start, _digits(number), _masked(number)) for start, number in numbers if _may_ring(number))
-
-
-def _may_ring(number: str) -> bool:
-    """Whether it is as long as telephone numbers are (E.164: 15 digits at most) and no round or spaced figure."""
-    groups = re.findall(r"\d+", number)
-    return 9 <= len("".join(groups)) <= 15 and len(groups) <= 7 and groups[-2:] != ["000", "000"]
+    numbers = ((match.start(), match["labelled"] or match[0]) for match in PHONE.finditer(text))
+    return _distinct((start, _digits(number), _masked(number)) for start, number in numbers if may_ring(number))
 
 
 def _ibans(text: str) -> Iterator[Instance]:
-    found = ((match.start(), _checked_iban(match[0])) for match in _IBAN.finditer(text))
+    found = ((match.start(), checked_iban(match[0])) for match in IBAN.finditer(text))
     return _distinct((start, iban.replace(" ", ""), f"{iban[:2]} {_masked(iban)}") for start, iban in found if iban)
-
-
-def _checked_iban(text: str) -> str:
-    """The longest beginning, in whole groups, whose check digits are right (ISO 13616: 97 divides all but one)."""
-    while len(compact := text.replace(" ", "")) >= 15:
-        if int("".join(str(int(character, 36)) for character in compact[4:] + compact[:4])) % 97 == 1:
-            return text
-        text = text.rpartition(" ")[0]
-    return ""
 
 
 def _cards(text: str) -> Iterator[Instance]:
     found = ((match.start(), match[0]) for match in _CARD.finditer(text))
-    return _distinct((start, _digits(card), _masked(card)) for start, card in found if _luhn(_digits(card)))
-
-
-def _luhn(digits: str) -> bool:
-    """ISO/IEC 7812-1: every second digit from the right counts twice."""
-    doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
-    return (sum(map(int, digits[-1::-2])) + sum(doubled)) % 10 == 0
+    return _distinct((start, _digits(card), _masked(card)) for start, card in found if luhn_holds(_digits(card)))
 
 
 _PERSONAL: tuple[tuple[str, Severity, Callable[[str], Iterator[Instance]]], ...] = (

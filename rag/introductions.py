@@ -10,7 +10,10 @@ import re
 
 from rag.roles import Roles
 
-_NAME = r"(?-i:[A-ZÀ-ÖØ-Þ][\w'’-]*(?:\ [A-ZÀ-ÖØ-Þ][\w'’-]*){0,2})"
+FULL_NAME = r"(?-i:[A-ZÀ-ÖØ-Þ][\w'’-]*(?:\ [A-ZÀ-ÖØ-Þ][\w'’-]*){0,2})"
+"""Part of a verbose pattern: up to three words with capitals."""
+_NAME = rf"(?:{FULL_NAME}|\[name\])"
+"""A name, or what a log has in its place (`redaction`), so that a question of a log is understood as it was."""
 _AGE = r"\d{1,3}[-\ ]years?[-\ ]old|\d{1,3}\ years\ of\ age"
 _TRAIT = r"young|old|older|elderly|teenage|black|white|brown|female|male|trans(?:gender)?|non-?binary|gay|queer"
 _PERSON = (
@@ -21,7 +24,7 @@ _SELF = rf"""(?:an?\ )?(?:(?:{_AGE}|{_TRAIT}|{_NATION})\b(?:,?\ |(?=[,.:;!])))*(
     (?:\ (?:named|called)\ {_NAME})?(?:\ (?:(?:who\ comes|coming|originally)\ )?from\ {_NAME})?"""
 _INTRODUCTION = re.compile(
     rf"""\W*(?:(?:hi|hello|hey|dear\ all)\b\W*)?(?:
-    my\ name\ is\ \w[\w'’-]*(?:\ {_NAME})?
+    my\ name\ is\ (?:\[name\]|\w[\w'’-]*)(?:\ {_NAME})?
     |(?:I\ am|I['’]m)\ (?:{_NAME}(?!\w)|{_SELF})
     |(?:I\ am|I['’]m|I\ come)\ (?:originally\ )?from\ {_NAME}
     |as\ {_SELF}

@@ -11,6 +11,7 @@ from rag.types import Answer, Citation, GeneratorInfo, IndexInfo, Passage, Score
 def answer_record(answer: Answer, *, id: str | None = None) -> dict[str, Any]:  # noqa: A002 - the record's own word
     """The answer record. `quote` is the document's stored text from `start` to `end`; times are in milliseconds."""
     record: dict[str, Any] = {} if id is None else {"id": id}
+    kept = {"receipt": answer.receipt} if answer.receipt else {}
     return record | {
         "question": answer.question,
         "status": answer.status,
@@ -31,6 +32,7 @@ def answer_record(answer: Answer, *, id: str | None = None) -> dict[str, Any]:  
         "labels": list(answer.labels),
         "tokens": dict(answer.tokens),
         "timings_ms": dict(answer.timings_ms),
+        **kept,
     }
 
 
@@ -55,6 +57,7 @@ def answer_from(record: Mapping[str, Any]) -> Answer:
         tokens=record.get("tokens", {}),
         unanswerable=record.get("unanswerable"),
         labels=tuple(record.get("labels", ())),
+        receipt=record.get("receipt", ""),
     )
 
 

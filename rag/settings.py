@@ -59,6 +59,11 @@ class Settings(BaseSettings):
     host_names: tuple[str, ...] = ()
     """Further names under which they may be reached."""
 
+    receipts: bool = True
+    """Whether each answer is kept in the log, `var/receipts.sqlite`, with personal data in the question replaced."""
+    receipts_days: int = Field(default=90, ge=0)
+    """After so many days a receipt is deleted; 0 keeps all."""
+
     hosted_url: str = ""
     hosted_model: str = ""
     hosted_key: SecretStr = SecretStr("")
@@ -73,6 +78,10 @@ class Settings(BaseSettings):
     @property
     def conversations(self) -> Path:
         return self.home / "var" / "conversations.sqlite"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "var" / "receipts.sqlite"
 
     @classmethod
     def settings_customise_sources(

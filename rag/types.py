@@ -191,6 +191,8 @@ class Answer:
     """The probability that the documents do not tell, as it was weighed; None where roles are set side by side."""
     labels: tuple[str, ...] = ()
     """The roles or titles that are set side by side; each line of the text then begins with one of them and ": "."""
+    receipt: str = ""
+    """The id under which the answer is kept in the log; empty if none is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rag import models
-from rag.answerability import STORED, read_fit
+from rag.answerability import STORED, Fit, read_fit
 from rag.answering import Engine
 from rag.bert import BertEmbedder, is_bert
 from rag.cache import Cache
@@ -24,14 +27,16 @@ from rag.inspection import Inspection, inspect
 from rag.isolation import Isolated
 from rag.languages import language_of
 from rag.lexical import K1, TOKENIZER, B, Bm25Index
-from rag.prompts import load_prompts
+from rag.prompts import Prompts, load_prompts
 from rag.protocols import Embedder, Generator
+from rag.receipts import Door, Receipts
 from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
 from rag.sources import Documents, Progress, read_documents
 from rag.tokens import TiktokenTokenizer
 from rag.vectors import FACTORY, FaissIndex
-from rag.versions import CURRENT, IndexVersion, Store, current, latest_sound, open_version
+from rag.versions import CURRENT, IndexVersion, Store, current, latest_sound, open_version, read_manifest
+from rag.watching import WatchedEngine
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,12 @@ CACHE = ".cache.sqlite"
 """Beside the versions: what builds have read and embedded before."""
 STAGES = {"hybrid": (DENSE, LEXICAL), "dense": (DENSE,), "lexical": (LEXICAL,)}
 """The searches that each value of the setting `retrieval` stands for."""
+NOT_BEARING = frozenset(
+    "home token host_names hosted_key hosted_url hosted_timeout hosted_retries threads receipts receipts_days".split()
+)
+"""Settings that no answer depends on, or that are secret."""
+SAMPLING = {"temperature": 0, "seed": 0}
+"""How every model is asked to write: what is likeliest (see rag/llama.py and rag/hosted.py)."""
 
 
 def sources_of(settings: Settings) -> Path:
@@ -162,14 +173,37 @@ def open_index(settings: Settings, embedder: Embedder, version: str | None = Non
     )
 
 
-def open_engine(settings: Settings, version: str | None = None) -> Engine:
-    """The engine over the current index version, or over `version`. Loads no generator yet."""
-    return _engine(settings, make_embedder(settings), generators(settings), version)
+def open_engine(settings: Settings, version: str | None = None, *, door: Door | None = None) -> Engine:
+    """The engine over the current index version, or over `version`. Loads no generator yet.
+
+    What is asked through a `door` leaves a receipt; without one nothing does.
+    """
+    return _engine(settings, make_embedder(settings), generators(settings), version, door=door)
+
+
+def as_built(settings: Settings, version: str) -> Settings:
+    """The settings with the embedder and the passages of an index version, which cannot be opened with others."""
+    inputs = read_manifest(settings.build, version)["inputs"]
+    made_with = {"embedder": inputs["embedder"]["name"], "passage_tokens": inputs["splitter"]["budget"]}
+    return settings.model_copy(update=made_with)
+
+
+def receipts_in(settings: Settings) -> Receipts:
+    """The log of answers in the home."""
+    return Receipts(settings.log, days=settings.receipts_days)
 
 
 def _engine(
-    settings: Settings, embedder: Embedder, named: Callable[[str], Generator], version: str | None = None
+    settings: Settings,
+    embedder: Embedder,
+    named: Callable[[str], Generator],
+    version: str | None = None,
+    *,
+    door: Door | None = None,
+    receipts: Receipts | None = None,
 ) -> Engine:
+    """`receipts` are those to keep, by default those of the home."""
+
     def opened(one: str) -> IndexVersion:
         return open_index(settings, embedder, one)
 
@@ -179,14 +213,17 @@ def _engine(
 
         logger.warning("%s", notice)
         notice = without_paths(notice)  # it goes to whoever asks
-    return Engine(
+    fit, prompts = read_fit(settings.build / index.info.version), load_prompts(PROMPTS)
+    keeps = settings.receipts and door is not None
+    receipts = receipts or receipts_in(settings)
+    return WatchedEngine(
         version=index,
         embedder=embedder,
         retriever=HybridRetriever(index, embedder, settings.candidates, settings.rrf_k, STAGES[settings.retrieval]),
         evidence=EvidenceFinder(index, embedder),
         generator_named=named,
-        fit=read_fit(settings.build / index.info.version),
-        prompts=load_prompts(PROMPTS),
+        fit=fit,
+        prompts=prompts,
         language_of=language_of,
         passages=settings.passages,
         evidence_limit=settings.evidence,
@@ -194,28 +231,49 @@ def _engine(
         refusal=settings.refusal,
         answer_tokens=settings.answer_tokens,
         generator=settings.generator,
+        door=door,
+        watchers=[receipts.keep] if keeps else (),
+        afterwards=receipts.expire if keeps else _nothing,
+        settings=_bearing(settings, fit, prompts),
     )
+
+
+def _nothing() -> None:
+    """What is done after an answer of which no receipt is kept."""
+
+
+def _bearing(settings: Settings, fit: Fit, prompts: Prompts) -> dict[str, Any]:
+    """All that an answer depends on beside the index, the model and the program itself."""
+    weights = json.dumps(asdict(fit), sort_keys=True)
+    return settings.model_dump(mode="json", exclude=NOT_BEARING) | {
+        "fit": f"{fit.name} ({hashlib.sha256(weights.encode()).hexdigest()[:12]})",
+        "prompts": {name: getattr(prompts, name).sha256[:12] for name in Prompts.__slots__},
+        "sampling": SAMPLING,
+    }
 
 
 class LiveEngine:
     """Gives the engine over the current index version; when that is another one, opened anew.
 
-    An answer goes on with the engine it began with. A version that cannot be opened changes nothing.
+    An answer goes on with the engine it began with. A version that cannot be opened changes nothing. What is asked
+    through the `door` leaves a receipt; without one nothing does.
     """
 
-    def __init__(self, settings: Settings, embedder: Embedder | None = None) -> None:
+    def __init__(self, settings: Settings, embedder: Embedder | None = None, *, door: Door | None = None) -> None:
         self._settings = settings
+        self._door = door
+        self._receipts = receipts_in(settings)
         self.embedder = embedder or make_embedder(settings)
         self._generators = generators(settings)
         self._opening = threading.Lock()
         self._stamp = self._now()
-        self._engine = _engine(settings, self.embedder, self._generators)
+        self._engine = self._opened()
 
     def __call__(self) -> Engine:
         if self._now() != self._stamp and self._opening.acquire(blocking=False):  # else another thread is at it
             try:
                 self._stamp = self._now()
-                self._engine = _engine(self._settings, self.embedder, self._generators)
+                self._engine = self._opened()
             except RolewiseError as error:
                 logger.warning("%s The index that is open goes on answering.", error)
             finally:
@@ -223,8 +281,14 @@ class LiveEngine:
         return self._engine
 
     def over(self, settings: Settings, version: str) -> Engine:
-        """An engine over a version in another home, with the same embedder and generators: they are loaded once."""
+        """An engine over a version in another home, with the same embedder and generators: they are loaded once.
+
+        It leaves no receipts: what a person deletes of their own documents is to be gone.
+        """
         return _engine(settings, self.embedder, self._generators, version)
+
+    def _opened(self) -> Engine:
+        return _engine(self._settings, self.embedder, self._generators, door=self._door, receipts=self._receipts)
 
     def _now(self) -> tuple[tuple[int, int], ...]:
         """What changes with the version in use or with its fit."""

@@ -23,8 +23,10 @@ from rag.pages import answers as pages
 from rag.pages import markup
 from rag.protocols import Draft
 from rag.pulling import LocalModel
+from rag.receipts import Receipts
 from rag.settings import Settings
 from rag.types import Evidence, GeneratorInfo, Message
+from rag.watching import WatchedEngine
 
 # Gradio 6.31 keeps its queue's statistics with calls that pandas 3 deprecates.
 pytestmark = [
@@ -202,6 +204,20 @@ def test_an_answer_links_each_sentence_to_its_quotation_in_the_panel(serve: Serv
     assert f"index <code>{bakery.version.info.version}</code>" in panel
     text = bakery.version.documents["baker"].text
     assert text[citation["start"] : citation["end"]] == citation["quote"]
+
+
+def test_what_is_asked_on_the_page_and_beside_it_leaves_receipts(serve: Serve, bakery: Engine, tmp_path: Path) -> None:
+    book = Receipts(tmp_path / "receipts.sqlite")
+    client = serve(WatchedEngine(**vars(bakery), door="chat", watchers=[book.keep]))
+    _, panel, record = chat(client, "What does a Baker earn in Bern?")
+    said = {"model": "rolewise-extractive", "messages": [{"role": "user", "content": "Who grinds grain?"}]}
+    httpx.post(f"{client.src}v1/chat/completions", json=said, trust_env=False).raise_for_status()
+    assert [(one.door, one.question) for one in book.list()] == [
+        ("chat", "What does a Baker earn in Bern?"),
+        ("api", "Who grinds grain?"),
+    ]
+    assert record["receipt"] == book.list()[0].id
+    assert f"receipt <code>{record['receipt']}</code>" in panel
 
 
 def test_passages_are_shown_before_the_first_sentence(serve: Serve, bakery: Engine) -> None:

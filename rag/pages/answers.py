@@ -220,9 +220,10 @@ def _signature(answer: Answer) -> str:
     who = answer.generator
     named = who.name if who.name == who.model else f"{who.name} ({who.model})"
     seconds = answer.timings_ms.get("total", 0.0) / 1000
+    receipt = f", receipt <code>{as_html(answer.receipt)}</code>" if answer.receipt else ""
     return (
         f'<p class="signature">Written by <b>{as_html(named)}</b> in {seconds:.1f} s from index '
-        f"<code>{as_html(answer.index.version)}</code></p>"
+        f"<code>{as_html(answer.index.version)}</code>{receipt}</p>"
     )
 
 
