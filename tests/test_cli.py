@@ -29,7 +29,7 @@ PROJECT = Path(__file__).parents[1]
 def _no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The hashing embedder stands in for the pulled one, and no generator's model is there."""
 
-    def hashing(_: Settings) -> Embedder:
+    def hashing(_: Settings, **__: bool) -> Embedder:
         return HashingEmbedder()
 
     monkeypatch.setattr(wiring, "make_embedder", hashing)

@@ -313,7 +313,7 @@ class InProcess(wiring.Isolated):
     def read_file(self, path, member=""):
         return read_file(path, member)
 
-wiring.make_embedder, wiring.Isolated = (lambda settings: HashingEmbedder()), InProcess
+wiring.make_embedder, wiring.Isolated = (lambda settings, **_: HashingEmbedder()), InProcess
 TiktokenTokenizer().count("load the vocabulary")
 if sys.argv[1] == "nobody" and not os.geteuid():
     os.setgroups([])

@@ -24,7 +24,7 @@ PAY = "What does a baker earn in Basel?"
 
 @pytest.fixture(autouse=True)
 def _no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def hashing(_: Settings) -> Embedder:
+    def hashing(_: Settings, **__: bool) -> Embedder:
         return HashingEmbedder()
 
     monkeypatch.setattr(wiring, "make_embedder", hashing)
