@@ -566,7 +566,7 @@ def test_a_limit_keeps_twins_together() -> None:
 
 @pytest.fixture
 def _no_models(monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path) -> None:
-    def hashing(_: Settings) -> Embedder:
+    def hashing(_: Settings, *, for_many: bool = False) -> Embedder:
         return HashingEmbedder()
 
     monkeypatch.setattr(wiring, "make_embedder", hashing)

@@ -49,7 +49,7 @@ Write = Callable[[str, str], Path]
 def _no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The hashing embedder stands in for the pulled one, all is written below the test's own folder, no data are there."""
 
-    def hashing(_: Settings) -> Embedder:
+    def hashing(_: Settings, *, for_many: bool = False) -> Embedder:
         return HashingEmbedder()
 
     monkeypatch.setattr(wiring, "make_embedder", hashing)

@@ -461,7 +461,7 @@ def test_the_commit_tells_what_was_changed_since(tmp_path: Path, monkeypatch: py
 
 
 def test_an_index_is_built_in_the_home_of_its_set(shelf: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hashing(_: Settings) -> Embedder:
+    def hashing(_: Settings, *, for_many: bool = False) -> Embedder:
         return HashingEmbedder()
 
     monkeypatch.setattr(wiring, "make_embedder", hashing)
