@@ -444,7 +444,7 @@ class _Exchange:
         self._seed = seed
         self._roles = version.roles
         self._texts = [spoken(f"{one.trail} {one.role or ''} {one.text}") for one in version.passages]
-        self._titles = {document.id: document.title for document in version.documents.values()}
+        self._titles = {head.id: head.title for head in version.heads.values()}
         self._documents: defaultdict[str, set[str]] = defaultdict(set)
         """Those that a title or a role stands for,"""
         self._headings: defaultdict[str, set[str]] = defaultdict(set)

@@ -179,13 +179,14 @@ def _unanswered(question: Question, error: str) -> Row:
 
 
 def _row(engine: Engine, question: Question, gold: Sequence[Gold], record: Row, measures: Mapping[str, float]) -> Row:
+    passages = engine.version.passages_of({one.document for one in gold})
     about = {
         "kind": question.kind,
         "split": question.split,
         "role": role_of(question, engine),
         "answerable": question.answerable,
         "reference": question.reference,
-        "measures": {**measures, **judged(question, gold, engine.version.passages, record["passages"])},
+        "measures": {**measures, **judged(question, gold, passages, record["passages"])},
     }
     told = {"twin": question.twin, "asker": question.asker}
     return record | about | {name: value for name, value in told.items() if value}
@@ -194,7 +195,7 @@ def _row(engine: Engine, question: Question, gold: Sequence[Gold], record: Row, 
 def role_of(question: Question, engine: Engine) -> str | None:
     """The one role that a question is about: the given one, that which it names, or that of its gold documents."""
     roles: set[str | None] = {question.role} if question.role else set(engine.version.roles.find(question.question))
-    roles = roles or {engine.version.documents[name].role for name, _ in question.quotations}
+    roles = roles or {engine.version.heads[name].role for name, _ in question.quotations}
     return roles.pop() if len(roles) == 1 else None
 
 

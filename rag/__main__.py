@@ -138,7 +138,7 @@ def register(context: click.Context, folder: Path | None) -> None:
 def list_(context: click.Context) -> None:
     """Print the index versions, oldest first; the current one has a star."""
     from rag.errors import VersionError
-    from rag.versions import current, read_manifest, versions
+    from rag.versions import current, read_manifest, vectors_line, versions
 
     folder = settings_of(context).build
     in_use = current(folder)
@@ -146,8 +146,9 @@ def list_(context: click.Context) -> None:
         star = "*" if version == in_use else " "
         size = sum(path.stat().st_size for path in (folder / version).rglob("*") if path.is_file())
         try:
-            counts = read_manifest(folder, version)["counts"]
-            what = f"{counts['documents']:>6,} documents  {counts['passages']:>8,} passages"
+            manifest = read_manifest(folder, version)
+            counts = manifest["counts"]
+            what = f"{counts['documents']:>6,} documents  {counts['passages']:>8,} passages  {vectors_line(manifest)}"
         except VersionError as error:
             what = str(error)
         click.echo(f"{star} {version}  {what}  {_bytes(size)}")
@@ -165,7 +166,7 @@ def text(context: click.Context, document: str, version: str | None) -> None:
     from rag.terminal import plain
     from rag.versions import read_texts
 
-    documents = {one.id: one for one in read_texts(settings_of(context).build, version)}
+    documents = read_texts(settings_of(context).build, version)
     if document not in documents:
         raise SourceError(f"no document is called {document!r}. Documents: {', '.join(documents)}.")
     whole = documents[document].text
@@ -178,13 +179,13 @@ def text(context: click.Context, document: str, version: str | None) -> None:
 def verify(context: click.Context, version: str | None) -> None:
     """Check every file of VERSION against its manifest [default: the current one]."""
     from rag.errors import IndexDamaged
-    from rag.versions import BUILD_COMMAND, current, faults
+    from rag.versions import BUILD_COMMAND, current, faults, read_manifest, vectors_line
 
     folder = settings_of(context).build
     version = version or current(folder)
     if found := faults(folder / version):
         raise IndexDamaged(f"{'; '.join(found)}. Build the index again: {BUILD_COMMAND}")
-    click.echo(f"{version} is sound")
+    click.echo(f"{version} is sound. Vectors: {vectors_line(read_manifest(folder, version))}")
 
 
 @index.command()

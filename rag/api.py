@@ -34,7 +34,7 @@ from rag.errors import Busy, RolewiseError, SettingsError
 from rag.record import answer_record, passage_record
 from rag.safety import error_response, without_paths
 from rag.slots import RETRY_SECONDS, SEARCH, Slots, Waiting
-from rag.types import Answer, Citation, Document, Event, Finished, Retrieved, Token
+from rag.types import Answer, Citation, Event, Finished, Head, Retrieved, Token
 
 logger = logging.getLogger(__name__)
 
@@ -287,8 +287,8 @@ def _add_documents(api: FastAPI, engine: Callable[[], Engine]) -> None:
         offset: Annotated[int, Query(ge=0, le=LARGEST, description="How many to pass over.")] = 0,
     ) -> dict[str, Any]:
         """The documents of the index, a page at a time, always in the same order. `total` counts them all."""
-        documents = engine().version.documents
-        page = [_document(documents[one]) for one in itertools.islice(documents, offset, offset + limit)]
+        documents = engine().version.heads
+        page = [_document(one) for one in itertools.islice(documents.values(), offset, offset + limit)]
         return {"documents": page, "total": len(documents)}
 
     @api.get("/v1/documents/{document:path}", tags=["documents"], responses={200: TEXT})
@@ -308,7 +308,7 @@ def _add_documents(api: FastAPI, engine: Callable[[], Engine]) -> None:
         if start > end:
             raise SettingsError(f"there is no text from {start:,} to {end:,}.")
         sections = [{"path": list(one.path), "start": one.start, "end": one.end} for one in found.sections]
-        return _document(found) | {"text": found.text[start:end], "start": start, "end": end, "sections": sections}
+        return _document(found.head) | {"text": found.text[start:end], "start": start, "end": end, "sections": sections}
 
     @api.get("/v1/index", tags=["documents"])
     def read_index() -> dict[str, Any]:
@@ -437,14 +437,14 @@ async def _stream(chunks: AsyncGenerator[str, None], send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _document(document: Document) -> dict[str, Any]:
+def _document(document: Head) -> dict[str, Any]:
     return {
         "id": document.id,
         "title": document.title,
         "role": document.role,
         "source": document.source,
-        "sections": len(document.sections),
-        "characters": len(document.text),
+        "sections": document.sections,
+        "characters": document.characters,
     }
 
 

@@ -41,7 +41,7 @@ def labels_asked(question: str, version: IndexVersion) -> list[str]:
 
 def labels(version: IndexVersion) -> list[str]:
     """The roles of the documents, or their titles where none has a role."""
-    return version.roles.names or sorted(document.title for document in version.documents.values())
+    return version.roles.names or list(version.titles)
 
 
 def question_about(question: str, label: str, version: IndexVersion) -> str:

@@ -23,15 +23,15 @@ ENABLING = {
 def completed(kind: str, home: Path | None, typed: str) -> list[str]:
     """The `roles`, `documents` or `versions` of the index that begin as `typed`; none where there is no index."""
     from rag.settings import load_settings
-    from rag.versions import current, read_manifest, versions
+    from rag.versions import read_texts, versions
 
     try:
         folder = load_settings(home=home).build
         if kind == "versions":
             found: Iterable[str | None] = versions(folder)
         else:
-            documents = read_manifest(folder, current(folder))["inputs"]["documents"]
-            found = sorted({one["role" if kind == "roles" else "id"] for one in documents} - {None})
+            heads = read_texts(folder).heads.values()
+            found = sorted({one.role if kind == "roles" else one.id for one in heads} - {None})
     except (RolewiseError, OSError):
         return []
     return [one for one in found if one and is_plain(one) and one.casefold().startswith(typed.casefold())]

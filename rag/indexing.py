@@ -2,19 +2,22 @@
 
 The id of a version is the hash of everything its content depends on: documents, splitter, embedder, tokenizer. The same
 inputs give the same id, on any machine and at any time; a version that is there already is not built again. Documents
-stream through, a window of passages at a time. What was embedded before is taken from the cache, so that a build that
-was stopped goes on, and one after a small change is short.
+stream through, a window of passages at a time: while one is embedded the next is split, and vectors wait in a file.
+What was embedded before is taken from the cache, so that a build that was stopped goes on, and one after a small change
+is short.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,19 +26,22 @@ from rag.chunking import embedded_text, split
 from rag.errors import IndexDamaged, SourceError
 from rag.protocols import Embedder, Tokenizer, VectorIndex, Vectors
 from rag.sources import Documents, Identity, Progress, identity_of
-from rag.types import Document, Passage
+from rag.stored import Writer
+from rag.types import Document
 from rag.versions import FORMAT, Store, Writing, faults, id_of, open_version, read_manifest, sealed, sha256_of, switch
 from rag.words import words
 
 _SPLITTER = "sentences, even, 1"
 VOCABULARY = 200_000
 """Words whose counts are kept at the most, the frequent ones first."""
-WINDOW = 128
-"""Passages after which their vectors are kept: what a stopped build embeds again at the most."""
+WINDOW = 1024
+"""Passages that are sorted by length before they are embedded: the longer, the less of a batch is padding."""
 STEP = 64
-"""Passages that the embedder is given at once."""
-TIE = 1e-5
-"""How far rounding may put the score of a passage from that of another with the same text."""
+"""Passages that the embedder is given at once, after which their vectors are kept."""
+TIE = 5e-3
+"""How far rounding may put the score of a passage from that of another with the same text, where 8 bits keep a number:
+ten times what was seen."""
+NOTHING = "there is no document to index. Name a folder that holds documents with text in them."
 PROVED = 20
 """Passages that a new version must find by their own vector before it is switched to."""
 
@@ -70,7 +76,7 @@ class Builder:
         Raises SourceError if there are none, and VersionError if another build is writing there.
         """
         if not documents:
-            raise SourceError("there is no document to index. Name a folder that holds documents with text in them.")
+            raise SourceError(NOTHING)
         known = documents.identities if isinstance(documents, Documents) else map(identity_of, documents)
         inputs = self._inputs(known)
         version = id_of(inputs)
@@ -87,9 +93,7 @@ class Builder:
     def _inputs(self, identities: Iterable[Identity]) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "documents": [
-                {name: value for name, value in asdict(one).items() if name != "notes"} for one in identities
-            ],
+            "documents": _digest(identities),
             "splitter": {"name": _SPLITTER, "limit": self.embedder.max_tokens, "budget": self.passage_tokens},
             "embedder": {"name": self.embedder.name, "sha256": self.embedder.sha256},
             "vectors": self.store.vectors,
@@ -101,27 +105,27 @@ class Builder:
     ) -> BuildReport:
         """Writes all files of a version. Its passages pass once: through the embedder, then into the lexical index."""
         contents = _Contents()
-        vectors: list[Vectors] = []
-        embedding = _Embedding(self.embedder, self.cache)
-
-        def texts() -> Iterator[str]:
-            window: list[str] = []
-            for text in self._texts(documents, aside, contents, progress):
-                window.append(text)
-                if len(window) == WINDOW:
-                    vectors.append(embedding.of(window))
-                    yield from window
-                    window.clear()
-            if window:
-                vectors.append(embedding.of(window))
-                yield from window
-
-        self.store.write_lexical(texts(), aside / "lexical")
-        self.store.write_vectors(np.concatenate(vectors), aside / "vectors.faiss")
+        waiting = aside / "vectors.raw"
+        with _Embedding(self.embedder, self.cache) as embedding, waiting.open("wb") as file:
+            texts = embedding.passing(self._texts(documents, aside, contents, progress), file)
+            self.store.write_lexical(texts, aside / "lexical")
+        if not contents.counts["passages"]:
+            raise SourceError(NOTHING)
+        vectors = np.memmap(waiting, np.float32, "r").reshape(contents.counts["passages"], -1)
+        chosen = self.store.write_vectors(vectors, aside / "vectors.faiss")
+        del vectors
+        waiting.unlink()
         vocabulary = dict(contents.vocabulary.most_common(VOCABULARY))
         (aside / "words.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
         files = {_name(path, aside): sha256_of(path) for path in sorted(aside.rglob("*")) if path.is_file()}
-        manifest = {"version": id_of(inputs), "inputs": inputs, "counts": dict(contents.counts), "files": files}
+        counts = dict(contents.counts)
+        manifest = {
+            "version": id_of(inputs),
+            "inputs": inputs,
+            "counts": counts,
+            "vectors": dict(chosen),
+            "files": files,
+        }
         text = json.dumps(sealed(manifest), indent=1, ensure_ascii=False)
         (aside / "manifest.json").write_text(text + "\n", encoding="utf-8")
         return BuildReport(id_of(inputs), **contents.counts, was_there=False, embedded=embedding.done)
@@ -131,18 +135,14 @@ class Builder:
     ) -> Iterator[str]:
         """What is embedded of each passage, while documents and passages are written and counted."""
         limit = self.embedder.max_tokens
-        with (
-            (aside / "documents.jsonl").open("w", encoding="utf-8") as documents_file,
-            (aside / "passages.jsonl").open("w", encoding="utf-8") as passages_file,
-        ):
+        with Writer(aside) as writer:
             for done, document in enumerate(documents):
                 progress("indexing", done, len(documents))
                 report = split(document, count=self.embedder.count, limit=limit, budget=self.passage_tokens)
-                documents_file.write(_line(asdict(document)))
+                writer.add(document, report.passages)
                 contents.vocabulary.update(word for word in words(document.text) if word.isalpha())
                 contents.counts.update(documents=1, sections=len(document.sections), cut=report.cut)
                 for passage in report.passages:
-                    passages_file.write(_line(_passage_row(passage, document)))
                     contents.counts.update(passages=1, tokens=self.tokenizer.count(passage.text))
                     yield embedded_text(passage, count=self.embedder.count, limit=limit)
         progress("indexing", len(documents), len(documents))
@@ -160,7 +160,9 @@ class Builder:
         rows = np.linspace(0, len(opened.passages) - 1, min(PROVED, len(opened.passages)), dtype=np.int64)
         limit = self.embedder.max_tokens
         texts = [embedded_text(opened.passages[row], count=self.embedder.count, limit=limit) for row in rows]
-        for row, vector in zip(rows, _Embedding(self.embedder, self.cache).of(texts), strict=True):
+        with _Embedding(self.embedder, self.cache) as embedding:
+            vectors = embedding.begun(texts)()
+        for row, vector in zip(rows, vectors, strict=True):
             if not finds_itself(opened.vectors, int(row), vector):
                 raise IndexDamaged(
                     f"the new index does not find {opened.passages[row].id} by its own vector; build again."
@@ -170,7 +172,8 @@ class Builder:
 def finds_itself(index: VectorIndex, row: int, vector: Vectors) -> bool:
     """Whether no row is nearer to the vector of a row than that row itself.
 
-    FAISS searches more than some thousand rows by another sum than a few, so that the two scores differ by rounding.
+    FAISS searches more than some thousand rows by another sum than a few, and a large index keeps numbers rounded, so
+    that the two scores differ a little.
     """
     best, own = (index.search(vector[None, :], 1, among)[0][0][0] for among in (None, np.array([row])))
     return bool(abs(best - own) <= TIE)
@@ -187,35 +190,66 @@ class _Contents:
 
 
 class _Embedding:
-    """Embeds texts that the cache has no vectors of. `done` counts them."""
+    """Embeds texts that the cache has no vectors of, in a thread of its own. `done` counts them. A context manager."""
 
     def __init__(self, embedder: Embedder, cache: Cache | None) -> None:
         self._embedder = embedder
         self._cache = cache
+        self._thread = ThreadPoolExecutor(1, "embedding")
         self.done = 0
 
-    def of(self, texts: Sequence[str]) -> Vectors:
-        """(n, dimension) float32 unit rows; row i is text i."""
+    def __enter__(self) -> _Embedding:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def passing(self, texts: Iterable[str], file: BinaryIO) -> Iterator[str]:
+        """The texts as they come, while their vectors are written to the file, row after row."""
+        ready: Callable[[], Vectors] | None = None
+        texts = iter(texts)
+        while window := list(itertools.islice(texts, WINDOW)):
+            begun = self.begun(window)
+            if ready:
+                file.write(ready())
+            ready = begun
+            yield from window
+        if ready:
+            file.write(ready())
+
+    def begun(self, texts: Sequence[str]) -> Callable[[], Vectors]:
+        """Begins to embed. What it returns waits for the end of it: (n, dimension) float32, unit rows, row i of text i.
+
+        The cache is used by the thread that calls.
+        """
         keys = [hashlib.sha256(f"{self._embedder.sha256}\n{text}".encode()).digest() for text in texts]
         found = self._cache.vectors(keys) if self._cache else {}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
         longest_first = sorted(missing, key=lambda key: -len(missing[key]))  # a batch wastes little on padding
-        for start in range(0, len(longest_first), STEP):
-            some = longest_first[start : start + STEP]
-            found |= zip(some, self._embedder.embed_passages([missing[key] for key in some]), strict=True)
-        self.done += len(missing)
-        if self._cache and missing:
-            self._cache.keep_vectors({key: found[key] for key in missing})
-        return np.stack([found[key] for key in keys])
+        steps = [longest_first[start : start + STEP] for start in range(0, len(longest_first), STEP)]
+        embed = self._embedder.embed_passages
+        embedded = [self._thread.submit(embed, [missing[key] for key in step]) for step in steps]
+
+        def ready() -> Vectors:
+            for step, future in zip(steps, embedded, strict=True):
+                made = dict(zip(step, future.result(), strict=True))
+                self.done += len(made)
+                if self._cache:
+                    self._cache.keep_vectors(made)
+                found.update(made)
+            return np.stack([found[key] for key in keys])
+
+        return ready
 
 
-def _passage_row(passage: Passage, document: Document) -> dict[str, Any]:
-    section = next(
-        number
-        for number, one in enumerate(document.sections)
-        if one.path == passage.section and one.start <= passage.start < one.end
-    )
-    return {"document": passage.document, "section": section, "start": passage.start, "end": passage.end}
+def _digest(identities: Iterable[Identity]) -> dict[str, Any]:
+    """Stands for all that an index depends on in its documents."""
+    digest, count = hashlib.sha256(), 0
+    for one in identities:
+        row = {name: value for name, value in asdict(one).items() if name != "notes"}
+        digest.update(_line(row).encode())
+        count += 1
+    return {"count": count, "sha256": digest.hexdigest()}
 
 
 def _line(row: Any) -> str:

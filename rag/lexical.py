@@ -1,16 +1,20 @@
-"""The words of an index version in a bm25s folder, scored by BM25 over English word stems."""
+"""The words of an index version in a bm25s folder, scored by BM25 over English word stems.
+
+A search reads the postings of its own words and nothing else; where they are many, from files that are mapped.
+"""
 
 from __future__ import annotations
 
+import array
 import functools
 import logging
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rag import mapped
 from rag.errors import IndexDamaged
 from rag.protocols import Rows
 from rag.protocols import Vectors as Scores
@@ -37,18 +41,18 @@ class Bm25Index:
 
     @classmethod
     def build(cls, texts: Iterable[str]) -> Bm25Index:
-        bm25s = _bm25s()
-
-        corpus: Sequence[list[str]] = [list(map(sys.intern, stems(text))) for text in texts]  # each stem once in memory
-        index = bm25s.BM25(method="lucene", k1=K1, b=B)
-        index.index(corpus, show_progress=False)
+        columns: dict[str, int] = {}
+        corpus = [array.array("i", [columns.setdefault(one, len(columns)) for one in stems(text)]) for text in texts]
+        index = _bm25s().BM25(method="lucene", k1=K1, b=B, csc_backend="scipy")  # numpy's takes 30 bytes a posting
+        index.index((corpus, columns), create_empty_token=False, show_progress=False)
         return cls(index)
 
     @classmethod
     def open(cls, folder: Path) -> Bm25Index:
         bm25s = _bm25s()
         try:
-            return cls(bm25s.BM25.load(str(folder)))
+            large = any(mapped.is_large(path) for path in folder.glob("*.npy"))
+            return cls(bm25s.BM25.load(str(folder), mmap=large))
         except (OSError, ValueError, KeyError) as error:
             raise IndexDamaged(
                 f"{folder} is not a readable bm25s index. Build it again: python -m rag index build"
@@ -58,19 +62,27 @@ class Bm25Index:
         self._index.save(str(folder), show_progress=False)
 
     def search(self, question: str, k: int, rows: Rows | None = None) -> tuple[Scores, Rows]:
-        terms = [term for term in dict.fromkeys(stems(question)) if term in self._index.vocab_dict]
-        if not terms:
+        postings = [self._postings(stem) for stem in dict.fromkeys(stems(question)) if stem in self._index.vocab_dict]
+        if not postings:
             return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
-        scores = np.asarray(self._index.get_scores(terms), dtype=np.float32)
-        found = np.flatnonzero(scores > 0)
+        summed = np.zeros(self._index.scores["num_docs"], dtype=np.float32)
+        for of_stem, scores in postings:
+            summed[of_stem] += scores  # a row occurs once in the postings of a stem
+        found = np.flatnonzero(summed > 0) if rows is None else np.unique(rows)
+        scores = summed[found]
         if rows is not None:
-            found = np.intersect1d(found, rows)
-        best = found[np.lexsort((found, -scores[found]))][:k]
-        return scores[best], best.astype(np.int64)
+            found, scores = found[scores > 0], scores[scores > 0]
+        if len(found) > k:  # sorting all that share a common word would take longer than scoring them
+            least = np.partition(scores, -k)[-k]
+            found, scores = found[scores >= least], scores[scores >= least]
+        best = np.lexsort((found, -scores))[:k]
+        return scores[best], found[best].astype(np.int64)
 
     def frequency(self, stem: str) -> int:
-        column = self._index.vocab_dict.get(stem)
-        if column is None:
-            return 0
-        starts = self._index.scores["indptr"]
-        return int(starts[column + 1] - starts[column])
+        return len(self._postings(stem)[0]) if stem in self._index.vocab_dict else 0
+
+    def _postings(self, stem: str) -> tuple[Rows, Scores]:
+        """The rows that a known stem occurs in, and its share of their scores."""
+        column, stored = self._index.vocab_dict[stem], self._index.scores
+        start, end = stored["indptr"][column : column + 2]
+        return stored["indices"][start:end], stored["data"][start:end]

@@ -69,7 +69,7 @@ def add_library(api: FastAPI, uploads: Uploads, engine: Callable[[], Engine]) ->
                 own.engine()
         except CollectionError as error:
             damage = str(error)
-        return HTMLResponse(library_page(engine().version.documents, files, damage), headers=HEADERS)
+        return HTMLResponse(library_page(engine().version.heads, files, damage), headers=HEADERS)
 
     @api.get("/v1/uploads", tags=["documents"])
     def list_uploads(request: Request) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from rag.answering import MOST_PASSAGES, Engine
 from rag.errors import RolewiseError, SettingsError, SourceError
 from rag.record import answer_record, passage_record
 from rag.safety import is_loopback
-from rag.types import Answer, Document, Event, Finished, Message, Retrieved, Status, Token, Weighed
+from rag.types import Answer, Document, Event, Finished, Head, Message, Retrieved, Status, Token, Weighed
 
 logger = logging.getLogger(__name__)
 
@@ -298,7 +298,7 @@ class _Tools:
         stop = min(len(documents), start + MOST_LISTED)
         result = DocumentList(
             documents=[
-                DocumentListed(id=one.id, title=one.title, role=one.role, characters=len(one.text))
+                DocumentListed(id=one.id, title=one.title, role=one.role, characters=one.characters)
                 for one in documents[start:stop]
             ],
             total=len(documents),
@@ -506,8 +506,8 @@ def _listed(one: DocumentListed) -> str:
     return f"{one.id}: {one.title}{role}, {one.characters} characters"
 
 
-def _sorted(engine: Engine) -> list[Document]:
-    return sorted(engine.version.documents.values(), key=lambda one: one.id)
+def _sorted(engine: Engine) -> list[Head]:
+    return sorted(engine.version.heads.values(), key=lambda one: one.id)
 
 
 def _document(engine: Engine, id: str) -> Document:  # noqa: A002

@@ -10,7 +10,7 @@ import numpy as np
 from rag.errors import SettingsError
 from rag.fusion import reciprocal_rank_fusion
 from rag.protocols import Embedder, Rows
-from rag.types import Passage, ScoredPassage
+from rag.types import ScoredPassage
 from rag.versions import IndexVersion
 
 DENSE, LEXICAL = "dense", "lexical"
@@ -18,26 +18,14 @@ AMONG_FAVOURED = " in role"
 """Ends the name of a stage that searched among the favoured passages alone."""
 
 
-def chapter_of(passage: Passage) -> str:
-    """The first heading below the title; "" where there is none."""
-    return passage.section[0] if passage.section else ""
-
-
 def rows_within(version: IndexVersion, document: str | None = None, chapter: str | None = None) -> Rows | None:
     """The rows of a document's passages, of those in a chapter of any document, or of both; None, meaning all, for
     neither. Raises SettingsError if no passage is of that document, or of that chapter."""
     if document and document not in version.documents:
         raise SettingsError(f"there is no document {document!r}.")
-    if chapter and all(chapter_of(one) != chapter for one in version.passages):
+    if chapter and chapter not in version.chapters:
         raise SettingsError(f"no document has a chapter {chapter!r}.")
-    if not (document or chapter):
-        return None
-    rows = [
-        row
-        for row, one in enumerate(version.passages)
-        if (not document or one.document == document) and (not chapter or chapter_of(one) == chapter)
-    ]
-    return np.array(rows, dtype=np.int64)
+    return version.rows_within(document, chapter)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rag.errors import SettingsError
-from rag.types import Document
+from rag.types import Document, Head
 from rag.words import STOPWORDS, fold, words
 
 _ROLE_NOUNS = frozenset("role position job guide one title career path".split())
@@ -52,7 +52,7 @@ class Roles:
         """Nouns in which the names of several roles end."""
 
     @classmethod
-    def of(cls, documents: Iterable[Document]) -> Roles:
+    def of(cls, documents: Iterable[Document | Head]) -> Roles:
         names: dict[str, set[str]] = {}
         for document in documents:
             if document.role:

@@ -33,6 +33,19 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """A document without its text: what lists of documents, role names and filters need."""
+
+    id: str
+    title: str
+    role: str | None
+    aliases: tuple[str, ...]
+    source: str
+    sections: int
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A text that was read. `aliases` are other names of its role; `sha256` is that of the file's bytes."""
 
@@ -45,6 +58,10 @@ class Document:
     sha256: str
     aliases: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
+
+    @property
+    def head(self) -> Head:
+        return Head(self.id, self.title, self.role, self.aliases, self.source, len(self.sections), len(self.text))
 
     def place(self, start: int, end: int) -> str:
         """Where in its file a stretch stands: "page 3", "page 3 to page 4"; empty where the format has no places."""

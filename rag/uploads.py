@@ -22,7 +22,7 @@ import shutil
 import threading
 import time
 import unicodedata
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -39,7 +39,7 @@ from rag.readings import SETTLED
 from rag.safety import without_paths
 from rag.settings import Settings
 from rag.sources import Documents, Progress
-from rag.versions import LOCK, current, prune, switch, versions
+from rag.versions import LOCK, current, prune, read_texts, switch, versions
 from rag.wiring import CACHE, LiveEngine, build_collection, forget_others
 
 logger = logging.getLogger(__name__)
@@ -308,7 +308,7 @@ class Collection:
         if to_read:
             paths = [self._path(one) for one in to_read]
             version, documents = build_collection(self._settings, paths, self._live.embedder, progress)
-            passages = _passages(self._settings.build / version) if version else {}
+            passages = read_texts(self._settings.build, version).counts() if version else {}
             found = {one.name: _described(one, documents, passages) for one in to_read}
             state = _State(version, tuple(found.get(one.name, one) for one in files))
         _write(self._home / _LIST, json.dumps(asdict(state), ensure_ascii=False))
@@ -467,12 +467,6 @@ def _unread(file: Held, problem: str) -> Held:
 def _file_of(source: str) -> str:
     """The file that a document stands in: itself, or the archive."""
     return source.partition("/")[0]
-
-
-def _passages(version: Path) -> Counter[str]:
-    """How many passages each document of an index version has, by its id."""
-    with (version / "passages.jsonl").open(encoding="utf-8") as lines:
-        return Counter(json.loads(line)["document"] for line in lines)
 
 
 def _current(build: Path) -> str:

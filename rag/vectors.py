@@ -1,42 +1,85 @@
-"""The vectors of an index version in a FAISS file, searched exactly by inner product."""
+"""The vectors of an index version in a FAISS file, searched by inner product: all while that is quick, else by lists.
+
+How they are kept follows from how many there are: as they are, in 16 bits, or in 8 bits and in lists of near ones, of
+which a search reads some. How many lists are read is settled when the index is built, by measuring on its own vectors.
+A large file is mapped, so that a search has only what it reads in memory. An index is never changed once it is written.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rag import mapped
 from rag.errors import IndexDamaged
 from rag.protocols import Rows, Vectors
 
-FACTORY = "Flat"
+POLICY = "by size, 1"
+"""Names what follows; it is part of what a version's id depends on."""
+MOST_PLAIN = 50_000
+"""Vectors that are kept as they are: a scan of them takes less time than embedding a question."""
+MOST_SCANNED = 200_000
+"""Vectors that are scanned one and all, in 16 bits."""
+LISTS = 4
+"""Lists for each unit of the square root of the number of vectors, as FAISS's guidelines have it."""
+TRAINED = 64
+"""Vectors for each list that the lists are learnt from; FAISS wants 39."""
+RECALL = 0.95
+"""Of the ten nearest of a vector, the share that is to be found. Lists are added to a search until it is."""
+NEAREST = 10
+SAMPLE = 200
+"""Vectors of its own by which an index is measured."""
+FEWEST_LISTS = 8
+FEW = 20_000
+"""Rows that are compared one and all where a search is limited to them: lists that hold few of them would miss some."""
+ALONE = 8
+"""Queries that one thread searches for: FAISS shares out no single query, but lets its threads wait for each other,
+which takes 30 ms on a busy machine."""
+CHUNK = 20_000
+"""Vectors that are in memory at once while an index is built."""
 
 
 class FaissIndex:
-    """Implements protocols.VectorIndex. FAISS returns equal scores in order of row, as the Protocol asks."""
+    """Implements protocols.VectorIndex. Equal scores come in order of row, as the Protocol asks.
 
-    def __init__(self, index: Any) -> None:
+    Of more vectors than are scanned one and all, a search may miss some of the nearest; `chosen` tells what was
+    measured when the index was built.
+    """
+
+    def __init__(self, index: Any, chosen: Mapping[str, Any] | None = None) -> None:
         self._index = index
+        self.chosen = dict(chosen or {})
 
     @classmethod
-    def build(cls, vectors: Vectors) -> FaissIndex:
-        """From (n, dimension) float32, unit rows; row i of the index is row i of `vectors`."""
-        import faiss
+    def build(cls, vectors: Vectors, factory: str = "") -> FaissIndex:
+        """From (n, dimension) float32, unit rows; row i of the index is row i of `vectors`, which may be mapped.
 
-        index = faiss.index_factory(vectors.shape[1], FACTORY, faiss.METRIC_INNER_PRODUCT)
-        index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-        return cls(index)
+        Without a `factory`, in the words of `faiss.index_factory`, the number of vectors decides.
+        """
+        if factory:
+            return _built(vectors, factory)
+        count = len(vectors)
+        if count <= MOST_PLAIN:
+            return _built(vectors, "Flat")
+        if count <= MOST_SCANNED:
+            return _built(vectors, "SQfp16")
+        lists = round(LISTS * count**0.5)
+        found = _built(vectors, f"IVF{lists},SQ8")
+        return found if found.chosen["recall@10"] >= RECALL else _built(vectors, f"IVF{lists},SQfp16")
 
     @classmethod
     def open(cls, path: Path) -> FaissIndex:
         import faiss
 
         try:
-            return cls(faiss.read_index(str(path)))
-        except RuntimeError as error:
+            return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped.is_large(path) else 0))
+        except (OSError, RuntimeError) as error:
             raise IndexDamaged(
                 f"{path} is not a readable FAISS index. Build it again: python -m rag index build"
             ) from error
@@ -57,13 +100,121 @@ class FaissIndex:
         return int(self._index.ntotal)
 
     def search(self, queries: Vectors, k: int, rows: Rows | None = None) -> tuple[Vectors, Rows]:
-        import faiss
-
-        parameters = None
-        if rows is not None:
-            selector = faiss.IDSelectorBatch(np.asarray(rows, dtype=np.int64))
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-        scores, found = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), k, params=parameters)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        lists = self._lists(None if rows is None else len(rows))
+        scores, found = self._search(queries, k, rows, lists)
+        existing = min(k, len(self) if rows is None else len(rows))
+        if lists and lists < self._index.nlist and (found[:, :existing] < 0).any():  # the lists hold too few
+            scores, found = self._search(queries, k, rows, self._index.nlist)
         scores[found < 0] = -np.inf
         order = np.lexsort((found, -scores), axis=1)
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
+
+    def _lists(self, among: int | None) -> int:
+        """How many lists are read, the more the fewer vectors are searched; 0 where there are none."""
+        import faiss
+
+        if not isinstance(self._index, faiss.IndexIVF):
+            return 0
+        if among is None:
+            return int(self._index.nprobe)
+        if among <= FEW:
+            return int(self._index.nlist)
+        return int(min(self._index.nlist, -(-self._index.nprobe * len(self) // among)))
+
+    def _search(self, queries: Vectors, k: int, rows: Rows | None, lists: int) -> tuple[Vectors, Rows]:
+        import faiss
+
+        given: dict[str, Any] = {"nprobe": lists} if lists else {}
+        if rows is not None:
+            among = np.zeros(len(self), dtype=bool)
+            among[rows] = True
+            given["sel"] = faiss.IDSelectorBitmap(np.packbits(among, bitorder="little"))
+        parameters = faiss.SearchParametersIVF(**given) if lists else faiss.SearchParameters(**given)
+        with _threads(1 if len(queries) <= ALONE else faiss.omp_get_max_threads()):
+            found: tuple[Vectors, Rows] = self._index.search(queries, k, params=parameters)
+        return found
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """So many threads for what this thread has FAISS do."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def _built(vectors: Vectors, factory: str) -> FaissIndex:
+    import faiss
+
+    count, dimension = vectors.shape
+    index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    is_in_lists = isinstance(index, faiss.IndexIVF)
+    if not index.is_trained:
+        index.train(_drawn(vectors, TRAINED * index.nlist if is_in_lists else MOST_PLAIN))
+    for start in range(0, count, CHUNK):
+        index.add(np.ascontiguousarray(vectors[start : start + CHUNK], dtype=np.float32))
+    built = FaissIndex(index, {"factory": factory})
+    if factory != "Flat" and count > NEAREST:
+        sample = _Sample(vectors)
+        if is_in_lists:
+            index.nprobe = min(FEWEST_LISTS, index.nlist)
+        recall = sample.recall(built)
+        while is_in_lists and recall < RECALL and index.nprobe < index.nlist:
+            index.nprobe = min(2 * index.nprobe, index.nlist)
+            recall = sample.recall(built)
+        built.chosen |= {"nprobe": index.nprobe} if is_in_lists else {}
+        built.chosen |= {"recall@10": round(recall, 4), "measured_on": len(sample)}
+    else:
+        built.chosen["recall@10"] = 1.0
+    return built
+
+
+class _Sample:
+    """Some vectors of an index, each of which asks for the ten nearest of the others."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self._vectors = vectors
+        self._rows = _some_rows(len(vectors), SAMPLE)
+        self._queries = np.ascontiguousarray(vectors[self._rows], dtype=np.float32)
+        self._least = self._exact()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def recall(self, index: FaissIndex) -> float:
+        """The share of the ten nearest that the index finds; one that is just as near as the tenth counts as well."""
+        _, found = index.search(self._queries, NEAREST + 1)
+        right = 0
+        for row, query, least, nearest in zip(self._rows, self._queries, self._least, found, strict=True):
+            others = [one for one in nearest.tolist() if one not in (row, -1)][:NEAREST]
+            right += int(np.sum(np.asarray(self._vectors[others]) @ query >= least))
+        return right / (NEAREST * len(self._rows))
+
+    def _exact(self) -> Vectors:
+        """What the tenth nearest of the others scores for each, less what rounding may take."""
+        best = np.full((len(self._rows), NEAREST), -np.inf, dtype=np.float32)
+        for start in range(0, len(self._vectors), CHUNK):
+            chunk = np.asarray(self._vectors[start : start + CHUNK], dtype=np.float32)
+            scores = self._queries @ chunk.T
+            inside = (self._rows >= start) & (self._rows < start + len(chunk))
+            scores[inside, self._rows[inside] - start] = -np.inf
+            best = np.partition(np.hstack([best, scores]), -NEAREST, axis=1)[:, -NEAREST:]
+        least: Vectors = best.min(axis=1) - 1e-5
+        return least
+
+
+def _drawn(vectors: Vectors, most: int) -> Vectors:
+    return np.ascontiguousarray(vectors[_some_rows(len(vectors), most)], dtype=np.float32)
+
+
+def _some_rows(count: int, most: int) -> Rows:
+    """Rows in order, drawn the same way every time."""
+    if count <= most:
+        return np.arange(count, dtype=np.int64)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False)).astype(np.int64)

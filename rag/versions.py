@@ -2,7 +2,8 @@
 
     index/build/CURRENT             id of the version in use
     index/build/<id>/manifest.json  all that makes the version, and the SHA-256 of each of its files
-                     documents.jsonl, passages.jsonl, words.json, vectors.faiss, lexical/
+                     words.json, vectors.faiss, lexical/, and what rag.stored writes
+    index/build/.checked.<id>       when each large file of it was last found to have its SHA-256
 
 An opened version keeps answering whatever is built, switched to or pruned meanwhile. One process writes at a time; what
 one that was killed left behind, hidden folders, is cleared away by the next.
@@ -16,33 +17,39 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
+from rag import mapped
 from rag.chunking import sentences_of
 from rag.errors import IndexBusy, IndexDamaged, IndexMismatch, IndexMissing, IndexNewer, VersionError
-from rag.protocols import LexicalIndex, Rows, VectorIndex
+from rag.protocols import LexicalIndex, Rows, VectorIndex, Vectors
 from rag.roles import Roles
-from rag.types import Document, IndexInfo, Mark, Passage, Section, Sentence
+from rag.stored import BUILD_COMMAND, StoredDocuments, StoredPassages
+from rag.types import Head, IndexInfo, Passage, Sentence
 
-FORMAT = 2
+FORMAT = 3
 CURRENT = "CURRENT"
 LOCK = ".lock"
-BUILD_COMMAND = "python -m rag index build"
+CHECKED = ".checked."
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """How to write and open the two searchable halves of a version; the adapters stand behind it."""
+    """How to write and open the two searchable halves of a version; the adapters stand behind it.
+
+    `write_vectors` tells what it chose and measured, which is noted in the manifest; the names `vectors` and `lexical`
+    are part of what makes a version's id.
+    """
 
     vectors: str
     lexical: str
-    write_vectors: Callable[[Any, Path], None]
+    write_vectors: Callable[[Vectors, Path], Mapping[str, Any]]
     open_vectors: Callable[[Path], VectorIndex]
     write_lexical: Callable[[Iterable[str], Path], None]
     open_lexical: Callable[[Path], LexicalIndex]
@@ -51,33 +58,63 @@ class Store:
 class IndexVersion:
     """An opened version: its documents and passages, and where to search them. Row i belongs to passage i.
 
+    Documents and passages are read from the disk one by one; `heads` tell of each document what lists of them need.
     `vocabulary` counts the words of the documents, in small letters.
     """
 
     def __init__(
         self,
         manifest: Mapping[str, Any],
-        documents: Sequence[Document],
-        passages: Sequence[Passage],
+        documents: StoredDocuments,
+        passages: StoredPassages,
         vectors: VectorIndex,
         lexical: LexicalIndex,
         vocabulary: Mapping[str, int],
     ) -> None:
         self.manifest = manifest
         self.vocabulary = vocabulary
-        self.documents = {document.id: document for document in documents}
+        self.documents = documents
         self.passages = passages
         self.vectors = vectors
         self.lexical = lexical
-        self.roles = Roles.of(documents)
+        self.heads: Mapping[str, Head] = documents.heads
+        self.roles = Roles.of(documents.heads.values())
         self.info = IndexInfo(str(manifest["version"]), str(manifest["inputs"]["embedder"]["name"]))
+
+    @functools.cached_property
+    def titles(self) -> tuple[str, ...]:
+        """The titles of all documents, sorted."""
+        return tuple(sorted(head.title for head in self.heads.values()))
+
+    @property
+    def chapters(self) -> Counter[str]:
+        """How many passages each chapter has, over all documents."""
+        return self.passages.chapters
 
     def rows_of(self, labels: Sequence[str]) -> Rows | None:
         """The rows of passages about these roles or of documents with these titles; None, meaning all, for no label."""
         if not labels:
             return None
-        rows = [row for row, passage in enumerate(self.passages) if {passage.role, passage.title} & set(labels)]
-        return np.array(rows, dtype=np.int64)
+        return self.documents.rows_among({number for label in labels for number in self._labelled.get(label, ())})
+
+    def rows_within(self, document: str | None = None, chapter: str | None = None) -> Rows | None:
+        """The rows of a document's passages, of those in a chapter of any document, or of both; None, meaning all, for
+        neither. Raises KeyError if no document has that id."""
+        return self.passages.rows_within(document, chapter) if document or chapter else None
+
+    @functools.cached_property
+    def _labelled(self) -> Mapping[str, Sequence[int]]:
+        """The numbers of the documents of each role and of each title."""
+        found: dict[str, list[int]] = {}
+        for number, head in enumerate(self.heads.values()):
+            for label in {head.role, head.title} - {None}:
+                found.setdefault(str(label), []).append(number)
+        return found
+
+    def passages_of(self, documents: Iterable[str]) -> list[Passage]:
+        """The passages of these documents in order."""
+        rows = self.documents.rows_among(self.documents.number(one) for one in documents)
+        return [self.passages[row] for row in rows.tolist()]
 
     def sentences(self, passage: Passage) -> list[Sentence]:
         """The sentences of a passage in order, each with the line that introduces it wherever that stands."""
@@ -131,9 +168,12 @@ class Writing:
             if target.is_dir():  # damaged: it makes way
                 target.rename(self._folder / f".{version}.damaged")
             aside.rename(target)
+            if (checked := _checked(aside)).is_file():
+                checked.replace(_checked(target))
             _sync(self._folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+            _checked(aside).unlink(missing_ok=True)
             shutil.rmtree(self._folder / f".{version}.damaged", ignore_errors=True)
 
 
@@ -194,6 +234,14 @@ def read_manifest(folder: Path, version: str) -> dict[str, Any]:
     return manifest
 
 
+def vectors_line(manifest: Mapping[str, Any]) -> str:
+    """How the vectors of a version are kept, and how many of the nearest were found when that was measured."""
+    chosen = manifest.get("vectors") or {}
+    searched = [f"{chosen['nprobe']} lists searched"] if "nprobe" in chosen else []
+    recall = [f"recall@10 {chosen['recall@10']:.3f}"] if "measured_on" in chosen else ["exact"] if chosen else []
+    return ", ".join([*filter(None, [chosen.get("factory")]), *searched, *recall])
+
+
 def id_of(inputs: Mapping[str, Any]) -> str:
     """The id of the version that is made of these."""
     return _hash(inputs)[:12]
@@ -213,13 +261,15 @@ def _hash(value: Any) -> str:
 def open_version(
     folder: Path, *, embedder: str, embedder_sha256: str, passage_tokens: int, store: Store, version: str | None = None
 ) -> IndexVersion:
-    """Opens the current version, or `version`, after a check of every byte of it.
+    """Opens the current version, or `version`, after a check of every byte of it, but for large files that were checked
+    before and not touched since.
 
     Raises IndexMismatch if it was made with other settings than these, IndexDamaged or IndexMissing.
     """
     version = version or current(folder)
     manifest = read_manifest(folder, version)
     inputs = manifest["inputs"]
+    _check_format(manifest)
     made_with = inputs["embedder"]
     if (made_with["name"], made_with["sha256"]) != (embedder, embedder_sha256):
         raise IndexMismatch(
@@ -238,17 +288,10 @@ def open_version(
                 f"Build it again: {BUILD_COMMAND}"
             )
     home = folder / version
-    if found := faults(home):
+    if found := faults(home, unless_known=True):
         raise IndexDamaged(f"{found[0]}. Build the index again: {BUILD_COMMAND}")
-    documents = read_texts(folder, version)
-    by_id = {document.id: document for document in documents}
-    try:
-        passages = [
-            _passage(by_id[row["document"]], row["section"], row["start"], row["end"])
-            for row in _read_jsonl(home / "passages.jsonl")
-        ]
-    except (KeyError, IndexError, TypeError) as error:
-        raise IndexDamaged(f"{home / 'passages.jsonl'} is damaged. Build the index again: {BUILD_COMMAND}") from error
+    documents = StoredDocuments(home)
+    passages = StoredPassages(home, documents)
     vectors = store.open_vectors(home / "vectors.faiss")
     lexical = store.open_lexical(home / "lexical")
     if len(vectors) != len(passages) or len(passages) != manifest["counts"]["passages"]:
@@ -259,36 +302,69 @@ def open_version(
     return IndexVersion(manifest, documents, passages, vectors, lexical, _read_json(home / "words.json"))
 
 
-def read_texts(folder: Path, version: str | None = None) -> list[Document]:
+def read_texts(folder: Path, version: str | None = None) -> StoredDocuments:
     """The documents of a version as they are stored, without opening its searchable halves."""
-    path = folder / (version or current(folder)) / "documents.jsonl"
-    try:
-        return [
-            Document(
-                **{
-                    **row,
-                    "sections": tuple(Section(tuple(one["path"]), one["start"], one["end"]) for one in row["sections"]),
-                    "aliases": tuple(row["aliases"]),
-                    "marks": tuple(Mark(**one) for one in row["marks"]),
-                }
-            )
-            for row in _read_jsonl(path)
-        ]
-    except (KeyError, TypeError) as error:
-        raise IndexDamaged(f"{path} is damaged. Build the index again: {BUILD_COMMAND}") from error
+    version = version or current(folder)
+    _check_format(read_manifest(folder, version))
+    return StoredDocuments(folder / version)
 
 
-def faults(home: Path) -> list[str]:
-    """What differs between a version's folder and its manifest, a line each; none if it is sound."""
+def _check_format(manifest: Mapping[str, Any]) -> None:
+    if manifest["inputs"]["format"] < FORMAT:
+        raise IndexMismatch(
+            f"index {manifest['version']} was written by an older Rolewise. Build it again: {BUILD_COMMAND}"
+        )
+
+
+def faults(home: Path, *, unless_known: bool = False) -> list[str]:
+    """What differs between a version's folder and its manifest, a line each; none if it is sound.
+
+    With `unless_known` a large file is not hashed again that had its hash before and that nobody wrote to since: size,
+    times and place on the disk are as they were then. Its bytes may have decayed on the disk all the same.
+    """
     manifest = read_manifest(home.parent, home.name)
-    found = []
+    known = _read_checked(home) if unless_known else {}
+    found, large = [], {}
     for name, expected in manifest["files"].items():
         path = home / name
         if not path.is_file():
             found.append(f"{path} is missing")
-        elif sha256_of(path) != expected:
+            continue
+        stamp = [*_stamp(path), expected]
+        if known.get(name) != stamp and sha256_of(path) != expected:
             found.append(f"{path} was altered")
+        elif mapped.is_large(path):
+            large[name] = stamp
+    if large != known and not found:
+        _keep_checked(home, large)
     return found
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written to or put in the place of another. Nobody can set the last of them back."""
+    facts = path.stat()
+    return facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_ctime_ns
+
+
+def _checked(home: Path) -> Path:
+    return home.parent / f"{CHECKED}{home.name}"
+
+
+def _read_checked(home: Path) -> dict[str, Any]:
+    """The stamps that large files had when they were last hashed; what cannot be read counts as nothing."""
+    try:
+        known = json.loads(_checked(home).read_text(encoding="utf-8"))
+        return known["files"] if known == sealed(known) else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _keep_checked(home: Path, files: Mapping[str, Any]) -> None:
+    """Where the folder cannot be written to, nothing is kept, and the next opening hashes again."""
+    with contextlib.suppress(OSError):
+        aside = home.parent / f"{CHECKED}{home.name}.{os.getpid()}"
+        aside.write_text(json.dumps(sealed({"files": files})), encoding="utf-8")
+        aside.replace(_checked(home))
 
 
 def prune(folder: Path, keep: int) -> list[str]:
@@ -301,13 +377,8 @@ def prune(folder: Path, keep: int) -> list[str]:
             gone = folder / f".{version}"  # half a version is never seen under its name
             (folder / version).rename(gone)
             shutil.rmtree(gone)
+            _checked(folder / version).unlink(missing_ok=True)
     return doomed
-
-
-def _passage(document: Document, section: int, start: int, end: int) -> Passage:
-    path = document.sections[section].path
-    text, place = document.text[start:end], document.place(start, end)
-    return Passage(document.id, document.title, document.role, path, start, end, text, place)
 
 
 def sha256_of(path: Path) -> str:
@@ -327,13 +398,5 @@ def _sync(path: Path) -> None:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise IndexDamaged(f"{path} cannot be read ({error}). Build the index again: {BUILD_COMMAND}") from error
-
-
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
     except (OSError, ValueError) as error:
         raise IndexDamaged(f"{path} cannot be read ({error}). Build the index again: {BUILD_COMMAND}") from error

@@ -5,7 +5,6 @@ They need no script to work. Whatever fails, a person gets a page that says so.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -19,7 +18,6 @@ from rag.pages import asset
 from rag.pages.frame import failed_page, failure, page, shelf, static_address
 from rag.pages.reader import reader_page
 from rag.pages.search import Asked, Choices, found, nothing_asked, search_page
-from rag.retrieval import chapter_of
 from rag.safety import without_paths
 from rag.slots import RETRY_SECONDS, SEARCH, Slots
 
@@ -82,7 +80,7 @@ def _read(engine: Engine, request: Request) -> Response:
     document = documents.get(request.path_params["document"])
     if document is None:
         said = failure("there is no such document. These are there:")
-        body = f"<main><h1>Not found</h1>{said}{shelf(documents, within)}</main>"
+        body = f"<main><h1>Not found</h1>{said}{shelf(engine.version.heads, within)}</main>"
         return _reply(page("Not found", body, within=within), 404)
     span = _span(request, len(document.text))
     note = "" if span else "Nothing is marked: the address names no part of the text by start and end."
@@ -105,7 +103,7 @@ def _found(engine: Engine, asked: Asked) -> tuple[str, int]:
         if max(map(len, (asked.role, asked.document, asked.chapter))) > LONGEST_FILTER:
             raise SettingsError(f"a role, document or chapter has at most {LONGEST_FILTER} characters.")
         if not asked.question:
-            return nothing_asked(asked, engine.version.documents), 200
+            return nothing_asked(asked, engine.version.heads), 200
         passages = engine.search(
             asked.question, k=k, role=asked.role or None, document=asked.document, chapter=asked.chapter
         )
@@ -137,9 +135,8 @@ def _is_number(text: str) -> bool:
 
 def _choices(engine: Engine) -> Choices:
     version = engine.version
-    chapters = Counter(filter(None, map(chapter_of, version.passages)))
-    names = [name for name, _ in chapters.most_common()]
-    return Choices(engine.roles, version.documents, names, engine.passages, MOST_PASSAGES)
+    names = [name for name, _ in version.chapters.most_common()]
+    return Choices(engine.roles, version.heads, names, engine.passages, MOST_PASSAGES)
 
 
 def _status(error: RolewiseError) -> int:

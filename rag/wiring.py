@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,13 @@ from rag.isolation import Isolated
 from rag.languages import language_of
 from rag.lexical import K1, TOKENIZER, B, Bm25Index
 from rag.prompts import Prompts, load_prompts
-from rag.protocols import Embedder, Generator
+from rag.protocols import Embedder, Generator, Vectors
 from rag.receipts import Door, Receipts
 from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
 from rag.sources import Documents, Progress, read_documents
 from rag.tokens import TiktokenTokenizer
-from rag.vectors import FACTORY, FaissIndex
+from rag.vectors import POLICY, FaissIndex
 from rag.versions import CURRENT, IndexVersion, Store, current, latest_sound, open_version, read_manifest
 from rag.watching import WatchedEngine
 
@@ -78,14 +78,16 @@ def make_embedder(settings: Settings, *, for_many: bool = False) -> Embedder:
 
 
 def make_store() -> Store:
-    def write_vectors(vectors: Any, path: Path) -> None:
-        FaissIndex.build(vectors).save(path)
+    def write_vectors(vectors: Vectors, path: Path) -> Mapping[str, Any]:
+        index = FaissIndex.build(vectors)
+        index.save(path)
+        return index.chosen
 
     def write_lexical(texts: Iterable[str], folder: Path) -> None:
         Bm25Index.build(texts).save(folder)
 
     return Store(
-        vectors=f"faiss {FACTORY}",
+        vectors=f"faiss {POLICY}",
         lexical=f"bm25s lucene k1={K1} b={B}, {TOKENIZER}",
         write_vectors=write_vectors,
         open_vectors=FaissIndex.open,

@@ -202,7 +202,7 @@ def test_versions_are_listed_verified_rolled_back_and_pruned(home: Path, shelf: 
     first, second = run(home, "index", "list").stdout.splitlines()
     assert first.startswith("  ")
     assert second.startswith("* ")
-    assert run(home, "index", "verify").stdout.strip().endswith("is sound")
+    assert run(home, "index", "verify").stdout.strip().endswith(" is sound. Vectors: Flat, exact")
     assert run(home, "index", "rollback").stdout == f"{second.split()[1]} -> {first.split()[0]}\n"
     assert run(home, "index", "prune", "--keep", "0").stdout == f"deleted {second.split()[1]}\n"
     assert "there is no version before" in str(run(home, "index", "rollback").exception)

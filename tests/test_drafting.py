@@ -15,6 +15,7 @@ from eval.questions import load_questions, resolve
 from rag.answering import Engine
 from rag.errors import SettingsError
 from rag.protocols import Draft, Rows
+from rag.stored import StoredDocuments, StoredPassages, Writer
 from rag.types import Evidence, GeneratorInfo, Message, ScoredPassage
 from rag.versions import IndexVersion
 from rag.words import words
@@ -416,9 +417,13 @@ def test_a_model_that_writes_nonsense_comes_to_an_end(
     assert len(author.asked) == 12
 
 
-def test_documents_without_text_are_an_error(folder: Path, engine_over: Callable[..., Engine]) -> None:
+def test_documents_without_text_are_an_error(folder: Path, engine_over: Callable[..., Engine], tmp_path: Path) -> None:
     engine = engine_over(folder)
     version = engine.version
-    empty = IndexVersion(version.manifest, [], [], version.vectors, version.lexical, {})
+    with Writer(tmp_path):
+        pass
+    documents = StoredDocuments(tmp_path)
+    passages = StoredPassages(tmp_path, documents)
+    empty = IndexVersion(version.manifest, documents, passages, version.vectors, version.lexical, {})
     with pytest.raises(SettingsError, match=r"no text to ask about\. Name files or folders with text in them\."):
         propose(replace(engine, version=empty), 5, "extractive", 0)

@@ -38,7 +38,7 @@ def ask(home: Path, *arguments: str) -> dict[str, Any]:
         cli, ["--home", str(home), "ask", QUESTION, "--json", *arguments], catch_exceptions=False
     )
     record: dict[str, Any] = json.loads(result.stdout)
-    texts = {document.id: document.text for document in read_texts(home / "index" / "build")}
+    texts = {document.id: document.text for document in read_texts(home / "index" / "build").values()}
     for citation in record["citations"]:
         assert texts[citation["document"]][citation["start"] : citation["end"]] == citation["quote"]
         assert f"[{citation['marker']}]" in record["answer"]

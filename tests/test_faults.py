@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import rag.versions
 from rag.cache import Cache
 from rag.errors import IndexBusy, IndexDamaged
 from rag.indexing import Builder, BuildReport
@@ -146,6 +147,84 @@ def test_any_file_of_an_index_may_be_cut_short_or_lost(two_versions: tuple[Path,
     assert answering(folder)[0].info.version == second
 
 
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were hashed; every file counts as large."""
+    names: list[str] = []
+
+    def sha256_of(path: Path) -> str:
+        names.append(path.name)
+        return real(path)
+
+    real = rag.versions.sha256_of
+    monkeypatch.setattr("rag.mapped.LARGE", 1)
+    monkeypatch.setattr("rag.versions.sha256_of", sha256_of)
+    return names
+
+
+def test_a_large_file_is_hashed_when_it_is_built_and_then_only_if_it_was_touched(
+    shelf: Path, hashed: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "build"
+    version = build(shelf, folder).version
+    assert "vectors.faiss" in hashed
+    hashed.clear()
+    assert answering(folder)[0].info.version == version
+    assert hashed == []
+    assert faults(folder / version) == []
+    assert {"vectors.faiss", "documents.jsonl", "passages.npy"} <= set(hashed)
+    hashed.clear()
+    os.utime(folder / version / "vectors.faiss")
+    assert answering(folder)[1] == ""
+    assert hashed == ["vectors.faiss"]
+    hashed.clear()
+    assert answering(folder)[1] == ""
+    assert hashed == []
+
+
+@pytest.mark.usefixtures("hashed")
+def test_an_altered_byte_of_a_large_file_is_seen_though_its_time_is_set_back(
+    two_versions: tuple[Path, str, str],
+) -> None:
+    folder, first, second = two_versions
+    for path in [path for path in (folder / second).rglob("*") if path.is_file() and path.name != "manifest.json"]:
+        answering(folder)
+        facts = path.stat()
+        with path.open("r+b") as file:
+            file.seek(facts.st_size // 2)
+            byte = file.read(1)[0]
+            file.seek(facts.st_size // 2)
+            file.write(bytes([byte ^ 1]))
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        assert answering(folder)[0].info.version == first
+        with path.open("r+b") as file:
+            file.seek(facts.st_size // 2)
+            file.write(bytes([byte]))
+        assert answering(folder)[0].info.version == second
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"files": {"vectors.faiss": 1}}', '{"files": 3, "seal": 4}'])
+def test_a_damaged_note_of_what_was_checked_counts_as_none(
+    content: str, shelf: Path, hashed: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "build"
+    version = build(shelf, folder).version
+    (folder / f".checked.{version}").write_text(content)
+    hashed.clear()
+    assert answering(folder)[0].info.version == version
+    assert "vectors.faiss" in hashed
+
+
+def test_a_note_of_what_was_checked_goes_with_its_version(
+    hashed: list[str], two_versions: tuple[Path, str, str]
+) -> None:
+    folder, first, second = two_versions
+    assert hashed
+    assert {path.name for path in folder.glob(".checked.*")} == {f".checked.{first}", f".checked.{second}"}
+    prune(folder, keep=0)
+    assert [path.name for path in folder.glob(".checked.*")] == [f".checked.{second}"]
+
+
 def test_where_no_version_is_sound_the_error_names_the_remedy(shelf: Path, tmp_path: Path) -> None:
     version = build(shelf, tmp_path / "build").version
     (tmp_path / "build" / version / "vectors.faiss").write_bytes(b"")
@@ -201,7 +280,7 @@ def test_a_build_on_a_full_disk_leaves_the_last_version(
     documents = write("more/soup.md", "Soup is hot.\n\n" * 20).parent
     command = [sys.executable, "-c", FULL_DISK, str(documents), str(folder)]
     run = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=True)
-    assert "cannot be written to its end" in run.stdout
+    assert "File too large" in run.stdout
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {first, second}
     assert answering(folder)[0].info.version == current(folder) == first
 
@@ -262,7 +341,7 @@ def test_a_real_build_may_be_killed_at_any_moment_and_goes_on(shelf: Path, tmp_p
     command = [sys.executable, "-m", "rag", "--home", str(settings.home), "index", "build", str(many)]
     moments: list[Callable[[], bool]] = [
         *(after(chance.uniform(0.2, 4)) for _ in range(6)),
-        lambda: any(settings.build.glob(".*/passages.jsonl")),
+        lambda: any(settings.build.glob(".*/documents.jsonl")),
         lambda: vectors_in(settings.build / CACHE) > 10,
     ]
     for is_now in moments:

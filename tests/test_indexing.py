@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rag.errors import IndexDamaged, IndexMismatch, IndexMissing, SourceError
+from rag.errors import IndexDamaged, IndexMismatch, IndexMissing, ModelError, SourceError
 from rag.indexing import Builder, BuildReport, finds_itself
+from rag.protocols import Vectors
 from rag.sources import read_documents
 from rag.tokens import TiktokenTokenizer
 from rag.vectors import FaissIndex
-from rag.versions import IndexVersion, current, faults, open_version, prune, read_texts, switch, versions
+from rag.versions import (
+    IndexVersion,
+    current,
+    faults,
+    id_of,
+    open_version,
+    prune,
+    read_manifest,
+    read_texts,
+    sealed,
+    switch,
+    vectors_line,
+    versions,
+)
 from rag.wiring import make_store
 from tests.conftest import HashingEmbedder
 
@@ -107,8 +121,8 @@ def test_a_damaged_file_is_named(shelf: Path, tmp_path: Path) -> None:
     (home / "vectors.faiss").write_bytes(b"IxFI")
     with pytest.raises(IndexDamaged, match=r"vectors\.faiss was altered\. Build the index again: python -m rag index"):
         reopen(tmp_path)
-    (home / "passages.jsonl").unlink()
-    with pytest.raises(IndexDamaged, match=r"passages\.jsonl is missing"):
+    (home / "passages.npy").unlink()
+    with pytest.raises(IndexDamaged, match=r"passages\.npy is missing"):
         reopen(tmp_path)
     (home / "manifest.json").write_text("{}")
     with pytest.raises(IndexDamaged, match=r"manifest\.json is not a readable manifest"):
@@ -139,7 +153,7 @@ def test_switching_back_and_pruning(shelf: Path, tmp_path: Path) -> None:
 
 def test_the_stored_text_is_what_offsets_speak_of(shelf: Path, tmp_path: Path) -> None:
     build_from(shelf, tmp_path)
-    baker = next(one for one in read_texts(tmp_path) if one.id == "baker")
+    baker = read_texts(tmp_path)["baker"]
     assert baker.text[40:66] == "Bern: 61,000 francs a year"
 
 
@@ -167,3 +181,73 @@ def test_rows_of_a_large_index_find_themselves_and_no_other_does() -> None:
     rows = np.arange(0, len(vectors), 50)
     assert all(finds_itself(index, row, vectors[row]) for row in map(int, rows))
     assert not any(finds_itself(index, row, vectors[row + 1]) for row in map(int, rows))
+
+
+def test_an_index_of_an_older_format_names_the_command(shelf: Path, tmp_path: Path) -> None:
+    version = build_from(shelf, tmp_path).version
+    manifest = json.loads((tmp_path / version / "manifest.json").read_text())
+    inputs = manifest["inputs"] | {"format": 2}
+    old = id_of(inputs)
+    (tmp_path / version).rename(tmp_path / old)
+    text = json.dumps(sealed({**manifest, "version": old, "inputs": inputs}))
+    (tmp_path / old / "manifest.json").write_text(text)
+    for opened in (lambda: reopen(tmp_path, version=old), lambda: read_texts(tmp_path, old)):
+        with pytest.raises(
+            IndexMismatch,
+            match=f"index {old} was written by an older Rolewise. Build it again: python -m rag index build",
+        ):
+            opened()
+
+
+def test_what_was_measured_of_the_vectors_is_in_the_manifest_and_not_in_the_id(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build_from(shelf, tmp_path / "one").version
+    assert read_manifest(tmp_path / "one", first)["vectors"] == {"factory": "Flat", "recall@10": 1.0}
+    monkeypatch.setattr("rag.vectors.MOST_PLAIN", 1)
+    second = build_from(shelf, tmp_path / "two").version
+    assert read_manifest(tmp_path / "two", second)["vectors"]["factory"] == "SQfp16"
+    assert first == second
+    assert reopen(tmp_path / "two").vectors.search(HashingEmbedder().embed_queries(["grain"]), 1)[1].tolist() == [[3]]
+
+
+def test_how_vectors_are_kept_is_said_in_a_line() -> None:
+    measured = {"factory": "IVF4000,SQ8", "nprobe": 16, "recall@10": 0.9715, "measured_on": 200}
+    assert vectors_line({"vectors": measured}) == "IVF4000,SQ8, 16 lists searched, recall@10 0.972"
+    assert vectors_line({"vectors": {"factory": "Flat", "recall@10": 1.0}}) == "Flat, exact"
+    assert vectors_line({}) == ""
+
+
+def test_documents_that_hold_headings_alone_are_an_error(write: Callable[[str, str], Path], tmp_path: Path) -> None:
+    folder = write("bare/bare.md", "# Bare\n\n## Alone\n").parent
+    with pytest.raises(SourceError, match="there is no document to index"):
+        build_from(folder, tmp_path / "build")
+
+
+def test_vectors_wait_in_a_file_in_the_order_of_their_rows(
+    write: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.indexing.WINDOW", 5)
+    monkeypatch.setattr("rag.indexing.STEP", 2)
+    for number in range(17):
+        folder = write(f"many/{number}.md", f"# D{number}\n\nStone {number} {'lies here ' * (number % 4)}.\n").parent
+    assert build_from(folder, tmp_path / "build").embedded == 17
+    version = reopen(tmp_path / "build")
+    assert sorted(path.name for path in (tmp_path / "build" / version.info.version).iterdir()) == [
+        "catalogue.json", "documents.jsonl", "documents.npy", "lexical", "manifest.json", "passages.npy",
+        "vectors.faiss", "words.json",
+    ]  # fmt: skip
+    embedder = HashingEmbedder()
+    for row, passage in enumerate(version.passages):
+        vector = embedder.embed_passages([f"{passage.trail}\n{passage.text}"])
+        assert version.vectors.search(vector, 1)[1].tolist() == [[row]]
+
+
+def test_an_embedder_that_fails_ends_the_build(shelf: Path, tmp_path: Path) -> None:
+    class Failing(HashingEmbedder):
+        def embed_passages(self, texts: Sequence[str]) -> Vectors:
+            raise ModelError("the embedder has no weights.")
+
+    with pytest.raises(ModelError, match="no weights"):
+        Builder(Failing(), TiktokenTokenizer(), make_store(), 200).build(read_documents([shelf]), tmp_path)
+    assert versions(tmp_path) == []

@@ -257,7 +257,7 @@ def test_a_document_of_a_megabyte_is_one_page(client: httpx.Client, engine: Engi
         writer.block("Stone on stone. " * 650)
     big = document_of(writer)
     assert len(big.text) > 1_000_000
-    engine.version.documents[big.id] = big
+    engine.version.documents = {big.id: big}  # type: ignore[assignment]
     tree = parsed(client.get(f"/read/{big.id}", params={"start": 900_000, "end": 900_100}, timeout=5))
     assert marked_in(tree) == big.text[900_000:900_100]
     assert len(tree.xpath("//nav[@aria-label='Outline']//li")) == 100

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from rag.pages import asset
 from rag.pages.markup import as_html
-from rag.types import Document
+from rag.types import Head
 
 MOST_LISTED = 500
 """Documents, chapters or roles in one list; more make a page slow and are found by searching."""
@@ -63,7 +63,7 @@ def failed_page(message: str, within: str) -> str:
     return page("Not possible", f"<main><h1>Not possible</h1>{failure(message)}</main>", within=within)
 
 
-def shelf(documents: Mapping[str, Document], within: str) -> str:
+def shelf(documents: Mapping[str, Head], within: str) -> str:
     """The documents as links to the reader."""
     listed = list(documents.values())[:MOST_LISTED]
     items = "".join(f'<li><a href="{reader_address(one.id, within)}">{as_html(one.title)}</a></li>' for one in listed)

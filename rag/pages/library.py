@@ -7,7 +7,7 @@ from typing import Protocol
 
 from rag.pages.frame import address, failure, page, shelf
 from rag.pages.markup import as_html
-from rag.types import Document
+from rag.types import Head
 
 SCRIPT = "library.js"
 _FORMATS = "Markdown, text, HTML, PDF, Word, PowerPoint, Excel, CSV, JSON, EPUB, or a ZIP of these"
@@ -28,7 +28,7 @@ class File(Protocol):
     def problem(self) -> str: ...
 
 
-def library_page(documents: Mapping[str, Document], own: Sequence[File], damage: str = "") -> str:
+def library_page(documents: Mapping[str, Head], own: Sequence[File], damage: str = "") -> str:
     """Both shelves, and what is wrong with a person's own. Adding and removing need the script."""
     ask, search = (address(path, {"in": "own"}) for path in ("/", "/search"))
     asking = f' <a href="{ask}">Ask them</a> or <a href="{search}">search them</a>.' if own else ""

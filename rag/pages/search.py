@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rag.pages.frame import MOST_LISTED, address, page, reader_address, shelf
 from rag.pages.markup import as_html, marked, place, trail
-from rag.types import Document, ScoredPassage
+from rag.types import Head, ScoredPassage
 from rag.words import stems
 
 KEYS = {"/": "to the field", "↓ ↑": "through the passages", "Enter": "opens one", "Esc": "back to the field"}
@@ -47,7 +47,7 @@ class Choices:
     """What a search can be narrowed to, and how many passages are shown where nobody says."""
 
     roles: Sequence[str]
-    documents: Mapping[str, Document]
+    documents: Mapping[str, Head]
     chapters: Sequence[str]
     k: int
     most: int
@@ -98,7 +98,7 @@ def found(asked: Asked, passages: Sequence[ScoredPassage]) -> str:
     return f'<p class="quiet count" data-address="{asked.address()}">{count}</p>{listed}'
 
 
-def nothing_asked(asked: Asked, documents: Mapping[str, Document]) -> str:
+def nothing_asked(asked: Asked, documents: Mapping[str, Head]) -> str:
     """What there is to search, each document with a link to it."""
     said = "Or read a document from its beginning:" if documents else "There are no documents yet."
     return f'<p class="quiet" data-address="{asked.address()}">{said}</p>{shelf(documents, asked.within)}'

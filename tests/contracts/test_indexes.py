@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.lexical import K1, B, Bm25Index
-from rag.protocols import Vectors
-from rag.vectors import FaissIndex
+from rag.protocols import Rows, Vectors
+from rag.vectors import FEWEST_LISTS, FaissIndex
 from rag.words import stems
+
+PROJECT = Path(__file__).parents[2]
 
 
 def unit_rows(count: int, seed: int) -> Vectors:
@@ -22,12 +27,19 @@ def unit_rows(count: int, seed: int) -> Vectors:
     return unit
 
 
+EXACT = ["Flat", "SQfp16"]
+IN_LISTS = ["IVF32,SQ8", "IVF32,SQfp16"]
+
+
+@pytest.mark.parametrize("factory", EXACT)
 @given(st.integers(1, 30), st.integers(1, 35), st.integers(0, 1000), st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_vectors_are_found_as_by_looking_at_each(count: int, k: int, seed: int, filtered: bool) -> None:
+def test_vectors_are_found_as_by_looking_at_each(factory: str, count: int, k: int, seed: int, filtered: bool) -> None:
     vectors, queries = unit_rows(count, seed), unit_rows(3, seed + 1)
+    if factory == "SQfp16":
+        vectors = vectors.astype(np.float16).astype(np.float32)  # what it keeps
     allowed = np.arange(0, count, 2) if filtered else np.arange(count)
-    scores, rows = FaissIndex.build(vectors).search(queries, k, allowed if filtered else None)
+    scores, rows = FaissIndex.build(vectors, factory).search(queries, k, allowed if filtered else None)
     assert (scores.shape, rows.shape) == ((3, k), (3, k))
     for query, of_query, found in zip(queries, scores, rows, strict=True):
         exact = sorted((-float(vectors[row] @ query), int(row)) for row in allowed)[:k]
@@ -37,20 +49,137 @@ def test_vectors_are_found_as_by_looking_at_each(count: int, k: int, seed: int, 
         assert set(of_query[len(exact) :]) <= {-np.inf}
 
 
-def test_equal_vectors_come_in_order_of_row() -> None:
-    vectors = np.repeat(unit_rows(1, 0), 5, axis=0)
-    _, rows = FaissIndex.build(vectors).search(vectors[:1], 5)
+@pytest.mark.parametrize("factory", EXACT)
+def test_equal_vectors_come_in_order_of_row(factory: str) -> None:
+    vectors = np.repeat(unit_rows(1, 0), 9, axis=0)
+    _, rows = FaissIndex.build(vectors, factory).search(vectors[:1], 5)
     assert rows.tolist() == [[0, 1, 2, 3, 4]]
 
 
-def test_a_vector_index_survives_its_file(tmp_path: Path) -> None:
-    vectors = unit_rows(20, 3)
-    index = FaissIndex.build(vectors)
+def near_each_other(count: int, seed: int, clusters: int = 40) -> Vectors:
+    """Rows around some centres, as passages about some things are."""
+    chance = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(clusters, 32))
+    rows = (centres[chance.integers(0, clusters, count)] + 0.6 * chance.normal(size=(count, 32))).astype(np.float32)
+    unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
+
+
+def nearest_by_looking(vectors: Vectors, query: Vectors, k: int, allowed: Rows) -> set[int]:
+    return {int(row) for row in allowed[np.argsort(-(vectors[allowed] @ query), kind="stable")[:k]]}
+
+
+@pytest.mark.parametrize("factory", IN_LISTS)
+def test_lists_are_added_to_a_search_until_it_finds_nearly_all(factory: str) -> None:
+    vectors, queries = near_each_other(4000, 0), near_each_other(50, 1)
+    index = FaissIndex.build(vectors, factory)
+    assert index.chosen["factory"] == factory
+    assert index.chosen["measured_on"] == 200
+    assert index.chosen["recall@10"] >= 0.95
+    assert FEWEST_LISTS <= index.chosen["nprobe"] <= 32
+    found = index.search(queries, 10)[1]
+    everything = np.arange(len(vectors))
+    right = [
+        len(nearest_by_looking(vectors, one, 10, everything) & set(rows))
+        for one, rows in zip(queries, found.tolist(), strict=True)
+    ]
+    assert np.mean(right) / 10 >= 0.9
+
+
+@pytest.mark.parametrize("factory", IN_LISTS)
+def test_of_few_rows_each_is_looked_at_whatever_list_it_is_in(factory: str) -> None:
+    vectors, queries = near_each_other(4000, 0), near_each_other(30, 2)
+    index = FaissIndex.build(vectors, factory)
+    index._index.nprobe = 1  # alone it would see a small part of them
+    allowed = np.arange(0, 4000, 97)
+    scores, found = index.search(queries, 5, allowed)
+    for query, rows, of_query in zip(queries, found.tolist(), scores, strict=True):
+        assert set(rows) <= set(allowed.tolist())
+        best = np.sort(vectors[allowed] @ query)[::-1][:5]
+        np.testing.assert_allclose(of_query, best, atol=0.02)  # what 8 bits lose of 32 dimensions
+    few = np.array([5, 17, 3999])
+    scores, found = index.search(queries[:1], 5, few)
+    assert sorted(found[0, :3].tolist()) == [5, 17, 3999]
+    assert found[0, 3:].tolist() == [-1, -1]
+    assert scores[0, 3:].tolist() == [-np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("factory", IN_LISTS)
+def test_of_many_rows_a_search_reads_more_lists_the_fewer_they_are(
+    factory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.vectors.FEW", 100)
+    vectors, queries = near_each_other(4000, 0), near_each_other(50, 3)
+    index = FaissIndex.build(vectors, factory)
+    allowed = np.arange(0, 4000, 3)
+    found = index.search(queries, 10, allowed)[1]
+    right = [
+        len(nearest_by_looking(vectors, one, 10, allowed) & set(rows))
+        for one, rows in zip(queries, found.tolist(), strict=True)
+    ]
+    assert np.mean(right) / 10 >= 0.9
+
+
+def test_where_the_lists_that_are_read_hold_too_few_all_are_read() -> None:
+    vectors = near_each_other(4000, 0)
+    index = FaissIndex.build(vectors, "IVF32,SQ8")
+    index._index.nprobe = 1
+    scores, rows = index.search(vectors[:2], 3000)
+    assert (rows >= 0).all()
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert [len(set(one)) for one in rows.tolist()] == [3000, 3000]
+
+
+@pytest.mark.parametrize(
+    ("count", "factory"), [(20, "Flat"), (50, "Flat"), (51, "SQfp16"), (200, "SQfp16"), (201, "IVF57,SQ8")]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_how_vectors_are_kept_follows_from_their_number(
+    count: int, factory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.vectors.MOST_PLAIN", 50)
+    monkeypatch.setattr("rag.vectors.MOST_SCANNED", 200)
+    assert FaissIndex.build(near_each_other(count, 0)).chosen["factory"] == factory
+
+
+def test_where_eight_bits_lose_too_much_sixteen_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag.vectors.MOST_PLAIN", 100)
+    monkeypatch.setattr("rag.vectors.MOST_SCANNED", 100)
+    monkeypatch.setattr("rag.vectors.RECALL", 1.0)
+    assert FaissIndex.build(near_each_other(900, 5)).chosen["factory"] == "IVF120,SQfp16"
+
+
+@pytest.mark.parametrize("factory", [*EXACT, *IN_LISTS])
+@pytest.mark.parametrize("large", [1, 2**40], ids=["mapped", "whole"])
+def test_a_vector_index_survives_its_file(
+    factory: str, large: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.mapped.LARGE", large)
+    vectors = near_each_other(2000, 3)
+    index = FaissIndex.build(vectors, factory)
     index.save(tmp_path / "v.faiss")
     again = FaissIndex.open(tmp_path / "v.faiss")
-    assert (len(again), again.dimension) == (20, 8)
-    for one, other in zip(index.search(vectors, 7), again.search(vectors, 7), strict=True):
+    (tmp_path / "v.faiss").unlink()
+    assert (len(again), again.dimension) == (2000, 32)
+    for rows in (None, np.arange(0, 2000, 3)):
+        for one, other in zip(index.search(vectors[:50], 7, rows), again.search(vectors[:50], 7, rows), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_vectors_may_be_mapped_while_an_index_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag.vectors.CHUNK", 300)
+    vectors = near_each_other(1000, 4)
+    vectors.tofile(tmp_path / "raw")
+    mapped = np.memmap(tmp_path / "raw", np.float32, "r").reshape(1000, -1)
+    for one, other in zip(
+        FaissIndex.build(mapped).search(vectors[:9], 5), FaissIndex.build(vectors).search(vectors[:9], 5), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_file_that_cannot_be_written_to_its_end_is_named() -> None:
+    with pytest.raises(OSError, match="File cannot be written to its end: '/dev/full'"):
+        FaissIndex.build(near_each_other(2000, 0)).save(Path("/dev/full"))
 
 
 TEXTS = ["the baker bakes bread", "bread and butter", "a mill grinds grain", "the miller", "grain grain grain"]
@@ -74,12 +203,39 @@ def bm25(question: str) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("question", ["grain", "baking bread", "who bakes the grain", "millers", "zebra", ""])
-def test_words_are_scored_by_bm25(question: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("large", [1, 2**40], ids=["mapped", "whole"])
+def test_words_are_scored_by_bm25(question: str, large: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag.mapped.LARGE", large)
     Bm25Index.build(TEXTS).save(tmp_path / "lexical")
     scores, rows = Bm25Index.open(tmp_path / "lexical").search(question, 10)
     expected = bm25(question)
     assert [int(row) for row in rows] == sorted(expected, key=lambda row: (-expected[row], row))
     np.testing.assert_allclose(scores, [expected[int(row)] for row in rows], rtol=1e-5)
+
+
+@given(st.lists(st.text("abc ", min_size=1, max_size=8), min_size=1, max_size=30), st.integers(1, 12), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_the_best_are_those_of_sorting_all(texts: list[str], k: int, filtered: bool) -> None:
+    index = Bm25Index.build([*texts, "ab ca bcb"])
+    allowed = np.arange(0, len(texts), 2) if filtered else None
+    scores, rows = index.search("ab ca bcb", len(texts) + 1, allowed)
+    assert sorted(zip(-scores, rows, strict=True)) == list(zip(-scores, rows, strict=True))
+    assert allowed is None or set(rows.tolist()) <= set(allowed.tolist())
+    best, first = index.search("ab ca bcb", k, allowed)
+    assert first.tolist() == rows[:k].tolist()
+    np.testing.assert_array_equal(best, scores[:k])
+
+
+def test_the_same_texts_give_the_same_files_in_any_process(tmp_path: Path) -> None:
+    program = "import sys; from pathlib import Path; from rag.lexical import Bm25Index; "
+    program += "Bm25Index.build(['the baker bakes bread', 'a mill grinds grain']).save(Path(sys.argv[1]))"
+    folders = [tmp_path / seed for seed in ("1", "2")]
+    for folder in folders:
+        command = [sys.executable, "-c", program, str(folder)]
+        subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": folder.name}, cwd=PROJECT)
+    names = [sorted(path.name for path in folder.iterdir()) for folder in folders]
+    assert names[0] == names[1]
+    assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names[0])
 
 
 def test_only_the_given_rows_are_searched_and_only_k_come() -> None:

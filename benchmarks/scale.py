@@ -1,0 +1,347 @@
+"""How building and searching grow with the number of passages: time, disk, memory, and what a search misses.
+
+    python -m benchmarks.scale -o scale.json
+    python -m benchmarks.scale --sizes 10000,100000 -o scale.json
+
+Passages are sentences of the bundled documents, put together at random. Their vectors lie between those that the
+embedder gives to real passages, with noise: embedding a million takes hours, and searching does not ask where vectors
+come from. So build times are without reading and embedding. Searches run in a process of their own, one at a time, by
+the bundled questions and by vectors that are not in the index. The row of ten million is worked out on paper.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import click
+import numpy as np
+
+from eval.questions import load_questions
+from rag.chunking import sentences_of, split
+from rag.errors import ModelError
+from rag.indexing import Builder
+from rag.protocols import TokenVectors, Vectors
+from rag.readers.files import read_file
+from rag.retrieval import HybridRetriever
+from rag.settings import Settings
+from rag.tokens import TiktokenTokenizer
+from rag.types import Document, Section
+from rag.versions import IndexVersion, open_version
+from rag.wiring import make_embedder, make_store
+
+PROJECT = Path(__file__).resolve().parent.parent
+SOURCES = sorted([*(PROJECT / "index" / "sources").glob("*.md"), *(PROJECT / "eval" / "documents").glob("*.md")])
+QUESTIONS = PROJECT / "eval" / "questions" / "roles.jsonl"
+SECTIONS = 20
+"""Passages of each document, a section each."""
+SENTENCES = 4
+"""Of each passage."""
+NOISE = 0.5
+"""Length of what is added to a vector: the cosine to what it was is then 0.9, as between passages on one thing."""
+NOISES = 4096
+ASKED = 200
+NEAREST = 10
+PASSAGE_TOKENS = 200
+ON_PAPER = 10_000_000
+COLUMNS = {
+    "passages": "passages",
+    "kept": "vectors",
+    "build_s": "build s",
+    "disk_mb": "disk MB",
+    "opened_s": "opened in s",
+    "resident_mb": "resident MB",
+    "with_embedder_mb": "with embedder MB",
+    "vectors_ms": "vectors p50 / p95 ms",
+    "lexical_ms": "lexical p50 / p95 ms",
+    "retrieval_ms": "retrieval p50 / p95 ms",
+    "with_embedder_ms": "with embedding p50 / p95 ms",
+    "recall@10": "recall@10",
+}
+
+
+class Between:
+    """Gives texts vectors that lie between two of some real ones. Implements what a build needs of an embedder."""
+
+    name, sha256, max_tokens = "between", "0" * 64, 512
+
+    def __init__(self, real: Vectors) -> None:
+        self._real = real
+        noise = np.random.default_rng(1).standard_normal((NOISES, real.shape[1]), dtype=np.float32)
+        self._noise = NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+        self.dimension = real.shape[1]
+
+    def count(self, text: str) -> int:
+        return text.count(" ") + 3
+
+    def has_token(self, word: str) -> bool:
+        return bool(word)
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        drawn = np.array([zlib.crc32(text.encode()) for text in texts], dtype=np.uint64)
+        drawn = drawn * np.uint64(0x9E3779B97F4A7C15)  # spreads 32 bits over 64, after Knuth
+        one, other, noise, share = (drawn >> np.uint64(shift) for shift in (50, 36, 24, 8))
+        part = (share % np.uint64(2**16) / np.float32(2**16)).astype(np.float32)[:, None]
+        count = np.uint64(len(self._real))
+        vectors = part * self._real[one % count] + (1 - part) * self._real[other % count]
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors += self._noise[noise % np.uint64(NOISES)]
+        unit: Vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+        return unit
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self.embed_passages([f"asked: {text}" for text in texts])
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        raise NotImplementedError
+
+
+class Made(Sequence[Document]):
+    """Documents of random sentences, each made when it is asked for, the same every time."""
+
+    def __init__(self, sentences: Sequence[str], passages: int) -> None:
+        self._sentences = sentences
+        self._passages = passages
+
+    def __len__(self) -> int:
+        return (self._passages + SECTIONS - 1) // SECTIONS
+
+    @overload
+    def __getitem__(self, number: int) -> Document: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Document]: ...
+    def __getitem__(self, number: int | slice) -> Document | list[Document]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        if number >= len(self):
+            raise IndexError(number)
+        chance = np.random.default_rng(number)
+        parts: list[str] = []
+        sections: list[Section] = []
+        start = 0
+        for section in range(min(SECTIONS, self._passages - number * SECTIONS)):
+            drawn = [self._sentences[one] for one in chance.integers(0, len(self._sentences), SENTENCES)]
+            text = f"Item {number * SECTIONS + section}: {' '.join(drawn)}"
+            sections.append(Section((f"Chapter {section % 10}", f"Part {section}"), start, start + len(text)))
+            parts.append(text)
+            start += len(text) + 2
+        return Document(
+            f"document-{number}", f"Document {number}", f"Role {number % 50}", "\n\n".join(parts), tuple(sections),
+            f"{number}.md", f"{number:064}",
+        )  # fmt: skip
+
+
+@click.command()
+@click.option("--sizes", default="10000,100000,1000000", show_default=True, help="Passages.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The figures as JSON.")
+@click.option("--measure", nargs=2, type=click.Path(path_type=Path), hidden=True)
+def main(sizes: str, output: Path | None, measure: tuple[Path, Path] | None) -> None:
+    """Builds an index of each size, searches it, and prints a table."""
+    if measure:
+        click.echo(json.dumps(measured(*measure)))
+        return
+    documents = [_document(path) for path in SOURCES]
+    embedder = make_embedder(Settings())
+    passages = [one for document in documents for one in _passages(document, embedder.count)]
+    between = Between(embedder.embed_passages(passages))
+    sentences = [
+        one.text
+        for document in documents
+        for section in document.sections
+        for one in sentences_of(document, section)
+        if 20 < len(one.text) < 200
+    ]
+    rows = []
+    for size in map(int, sizes.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            np.save(Path(folder) / "real.npy", between._real)
+            rows.append(_built_and_measured(Path(folder), between, Made(sentences, size)))
+        click.echo(f"{size:,} done", err=True)
+    if len(rows) > 1:
+        rows.append(_on_paper(rows))
+    click.echo("\n".join(_table(rows)))
+    if output:
+        output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def measured(folder: Path, nearest: Path) -> dict[str, Any]:
+    """What one process sees that opens the version in `folder` and searches it."""
+    asked = [one.question for one in load_questions([QUESTIONS])][:ASKED]
+    between = Between(np.load(folder / "real.npy"))
+    vectors = between.embed_queries([str(number) for number in range(ASKED)])
+    began = time.perf_counter()
+    version = open_version(
+        folder / "build",
+        embedder=between.name,
+        embedder_sha256=between.sha256,
+        passage_tokens=PASSAGE_TOKENS,
+        store=make_store(),
+    )
+    opened = time.perf_counter() - began
+    right = 0
+    for vector, expected in zip(vectors, np.load(nearest), strict=True):
+        found = version.vectors.search(vector[None], NEAREST)[1][0]
+        right += len(set(found.tolist()) & set(expected.tolist()))
+    figures: dict[str, Any] = {
+        "opened_s": opened,
+        "recall@10": right / NEAREST / ASKED,
+        "vectors_ms": _times(lambda number: version.vectors.search(vectors[number][None], 50)),
+        "lexical_ms": _times(lambda number: version.lexical.search(asked[number % len(asked)], 50)),
+        "retrieval_ms": _times(_retrieval(version, between, asked)),
+        "filtered_ms": _times(_filtered(version, between, asked)),
+        "resident_mb": _resident(),
+    }
+    try:
+        embedder = make_embedder(Settings())
+        figures["with_embedder_ms"] = _times(_retrieval(version, embedder, asked))
+        figures["with_embedder_mb"] = _resident()
+    except ModelError as error:
+        click.echo(f"{error} Measured without.", err=True)
+    return figures
+
+
+def _built_and_measured(folder: Path, between: Between, documents: Made) -> dict[str, Any]:
+    store = make_store()
+    queries = between.embed_queries([str(number) for number in range(ASKED)])
+    aside = 0.0
+
+    def write_vectors(vectors: Vectors, path: Path) -> Mapping[str, Any]:
+        nonlocal aside
+        began = time.perf_counter()
+        np.save(folder / "nearest.npy", _exact(vectors, queries))
+        aside = time.perf_counter() - began
+        return store.write_vectors(vectors, path)
+
+    builder = Builder(
+        between, TiktokenTokenizer(), dataclasses.replace(store, write_vectors=write_vectors), PASSAGE_TOKENS
+    )
+    began = time.perf_counter()
+    report = builder.build(documents, folder / "build")
+    seconds = time.perf_counter() - began - aside
+    home = folder / "build" / report.version
+    manifest = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
+    disk = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
+    command = [sys.executable, "-m", "benchmarks.scale", "--measure", str(folder), str(folder / "nearest.npy")]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=PROJECT)  # noqa: S603
+    chosen = manifest["vectors"]
+    kept = f"{chosen['factory']}, {chosen['nprobe']} lists read" if "nprobe" in chosen else chosen["factory"]
+    return {
+        "passages": report.passages,
+        "kept": kept,
+        "chosen": chosen,
+        "build_s": seconds,
+        "disk_mb": disk / 1e6,
+        **json.loads(run.stdout),
+    }
+
+
+def _retrieval(version: IndexVersion, embedder: Any, asked: Sequence[str]) -> Callable[[int], object]:
+    retriever = HybridRetriever(version, embedder)
+    return lambda number: retriever.retrieve(asked[number % len(asked)], NEAREST)
+
+
+def _filtered(version: IndexVersion, embedder: Any, asked: Sequence[str]) -> Callable[[int], object]:
+    """Of one role in fifty."""
+    retriever = HybridRetriever(version, embedder)
+    return lambda number: retriever.retrieve(asked[number % len(asked)], NEAREST, [f"Role {number % 50}"])
+
+
+def _times(work: Callable[[int], object]) -> list[float]:
+    """The median and the 95th percentile of some calls in milliseconds, after a few that warm up."""
+    for number in range(10):
+        work(number)
+    taken = []
+    for number in range(ASKED):
+        began = time.perf_counter()
+        work(number)
+        taken.append(1000 * (time.perf_counter() - began))
+    return [float(one) for one in np.percentile(taken, [50, 95])]
+
+
+def _resident() -> float:
+    """MB of this process that are in memory, pages of mapped files included."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1000
+
+
+def _exact(vectors: Vectors, queries: Vectors) -> Any:
+    best = np.full((len(queries), NEAREST), -np.inf, dtype=np.float32)
+    rows = np.zeros((len(queries), NEAREST), dtype=np.int64)
+    for start in range(0, len(vectors), 50_000):
+        chunk = np.asarray(vectors[start : start + 50_000])
+        scores = np.hstack([best, queries @ chunk.T])
+        among = np.hstack([rows, np.broadcast_to(np.arange(start, start + len(chunk)), (len(queries), len(chunk)))])
+        kept = np.argpartition(-scores, NEAREST, axis=1)[:, :NEAREST]
+        best, rows = np.take_along_axis(scores, kept, axis=1), np.take_along_axis(among, kept, axis=1)
+    return rows
+
+
+def _on_paper(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What grows with the number of passages goes on along the line through the last two sizes.
+
+    A search of vectors in lists takes as long as the lists it reads are, which is the square root of the number; a
+    retrieval is made of both searches and the same rest.
+    """
+    last, before = rows[-1], rows[-2]
+    steps = (ON_PAPER - last["passages"]) / (last["passages"] - before["passages"])
+
+    def grown(name: str, number: int | None = None) -> float:
+        one, other = ((row[name] if number is None else row[name][number]) for row in (last, before))
+        return max(one, one + steps * (one - other))
+
+    found: dict[str, Any] = {"passages": ON_PAPER, "kept": "on paper"}
+    lines = ("build_s", "disk_mb", "opened_s", "resident_mb", "with_embedder_mb")
+    found |= {name: grown(name) for name in lines if name in last}
+    longer = np.sqrt(ON_PAPER / last["passages"])
+    found["vectors_ms"] = [float(one * longer) for one in last["vectors_ms"]]
+    found["lexical_ms"] = [grown("lexical_ms", number) for number in (0, 1)]
+    searches = ("vectors_ms", "lexical_ms")
+    added = [sum(found[name][number] - last[name][number] for name in searches) for number in (0, 1)]
+    for name in ("retrieval_ms", "with_embedder_ms"):
+        if name in last:
+            found[name] = [one + more for one, more in zip(last[name], added, strict=True)]
+    return found
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield f"| {' | '.join(COLUMNS.values())} |"
+    yield f"|--:|{'--|' * 1}{'--:|' * (len(COLUMNS) - 2)}"
+    for row in rows:
+        yield f"| {' | '.join(_cell(name, row.get(name)) for name in COLUMNS)} |"
+
+
+def _cell(name: str, value: Any) -> str:
+    match value:
+        case None:
+            return "–"
+        case list():
+            return " / ".join(f"{one:.1f}" for one in value)
+        case float() if name == "recall@10":
+            return f"{value:.3f}"
+        case float():
+            return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
+        case int():
+            return f"{value:,}"
+        case _:
+            return str(value)
+
+
+def _document(path: Path) -> Document:
+    sha256, parsed = read_file(str(path))
+    return Document(path.stem, path.stem, None, parsed.text, parsed.sections, path.name, sha256)
+
+
+def _passages(document: Document, count: Callable[[str], int]) -> list[str]:
+    return [one.text for one in split(document, count=count, limit=256, budget=PASSAGE_TOKENS).passages]
+
+
+if __name__ == "__main__":
+    main()
