@@ -27,7 +27,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from rag import models
-from rag.errors import IndexDamaged, RolewiseError
+from rag.errors import IndexDamaged, ModelMissing, RolewiseError
 from rag.offline import Report, first_token, read
 from rag.prompts import load_prompts
 from rag.settings import SETTINGS_FILE, Settings, load_settings
@@ -279,7 +279,7 @@ def finds_itself(settings: Settings) -> str:
 def local(settings: Settings) -> str:
     try:
         models.path_of(settings.model)
-    except models.ModelMissing as reason:
+    except ModelMissing as reason:
         raise Unused(f"{reason} Until then the documents' own sentences answer.") from None
     first_token(generators(settings)("local"))
     return f"{settings.model} loads and writes"
