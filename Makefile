@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
+# Python compiles what it imports; pip would compile all of every package, a minute for what is mostly never read.
+INSTALL := $(PIP) install --quiet --progress-bar on --no-compile -c constraints.txt
 
 .PHONY: chat test test-fast eval-gate lint format lock clean
 
@@ -35,16 +37,19 @@ format: $(VENV)/.tested
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Rolewise needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --progress-bar on -c constraints.txt -e .
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(RUN)
+	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.tested: $(VENV)/.installed
-	$(PIP) install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
-	@touch $@
+# All at once: asking pip a second time costs its whole search for versions again.
+$(VENV)/.tested: pyproject.toml constraints.txt | $(RUN)
+	$(INSTALL) -e '.[dev]'
+	@touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV) index/build var

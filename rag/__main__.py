@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from rag import __version__
+from rag.doctor import doctor
 from rag.errors import RolewiseError
 from rag.logbook import log
 from rag.progress import Bars
@@ -436,6 +437,9 @@ def pull(name: str) -> None:
     from rag.models import pull as pull_model
 
     click.echo(pull_model(name))
+
+
+cli.add_command(doctor)
 
 
 def _bytes(size: int) -> str:

@@ -52,7 +52,7 @@ class SentenceTransformersEmbedder:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        logging.disable_progress_bar()
         try:
             return SentenceTransformer(str(self._folder), device=self._device, local_files_only=True)
         except (OSError, ValueError, KeyError, AssertionError, RuntimeError) as error:  # the last two: no such device

@@ -16,8 +16,9 @@ LAYERS = [
     "readers cache pages tokens wordpieces embedding bert vectors lexical extractive llama hosted models logistic languages",
     "conversations isolation readings sources inspection stored versions indexing retrieval evidence comparing verification answerability calibration answering slots receipts watching replaying",
     "wiring mcp api web history pulling terminal batch",
-    "uploads server talking completion",
-    "library logbook",
+    "uploads server talking completion offline",
+    "library logbook checks",
+    "doctor",
     "__main__",
 ]
 """Of the files of the package, and of its one package, `readers`."""
