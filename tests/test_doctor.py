@@ -96,11 +96,11 @@ def test_a_home_without_an_index_is_told_how_to_build_one(tmp_path: Path, free_p
 
 def test_an_altered_file_of_the_index_is_named(home: Path, free_port: int) -> None:
     build = load_settings(home=home).build
-    path = next(build.glob("*/passages.jsonl"))
+    path = next(build.glob("*/passages.npy"))
     path.write_bytes(path.read_bytes() + b"\n")
     failed = {one.check: one.said for one in findings(home, free_port) if one.state == "failed"}
     assert set(failed) == {"index", "search"}
-    assert "passages.jsonl was altered. Build the index again" in failed["index"]
+    assert "passages.npy was altered. Build the index again" in failed["index"]
 
 
 def test_an_index_of_another_embedder_does_not_fit(home: Path, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
