@@ -1,18 +1,23 @@
-"""Several rankings become one. A ranking is a list of rows, best first; nothing here knows what a row is."""
+"""What several searches found becomes one ranking. A row is a number; nothing here knows what it stands for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 
-def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]], k: int = 60) -> list[tuple[int, float]]:
-    """Rows with the sum of 1 / (k + rank) over the rankings that hold them (rank from 1), best first, ties by row.
+def weighted_sum(scores: Mapping[str, Mapping[int, float]], weights: Mapping[str, float]) -> dict[int, float]:
+    """Of each row the sum of its scores, each as a share of its search's best, times the weight of that search.
 
-    Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
-    methods", SIGIR 2009; `k` = 60 is theirs.
+    A score of 0 is the least that a cosine of related texts or BM25 gives, so nothing depends on how bad the last row
+    is: Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023, call it the theoretical
+    minimum. What falls below counts as 0. A search without scores above 0 says nothing. The weights are taken
+    as shares of those of the searches that are there, so that the best possible row has 1.
     """
-    scores: dict[int, float] = {}
-    for ranking in rankings:
-        for rank, row in enumerate(ranking, start=1):
-            scores[row] = scores.get(row, 0.0) + 1.0 / (k + rank)
-    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    whole = sum(weights[search] for search in scores)
+    total: dict[int, float] = {}
+    for search, of_search in scores.items():
+        best = max(of_search.values(), default=0.0)
+        for row, score in of_search.items():
+            share = max(score, 0.0) / best if best > 0 else 0.0
+            total[row] = total.get(row, 0.0) + weights[search] / whole * share
+    return total

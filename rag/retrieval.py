@@ -1,19 +1,21 @@
-"""A question finds its passages: by meaning and by words, fused by reciprocal ranks. Loads no generator."""
+"""A question finds its passages: by meaning and by words, whose scores are added up. Loads no generator."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rag.errors import SettingsError
-from rag.fusion import reciprocal_rank_fusion
+from rag.fusion import weighted_sum
 from rag.protocols import Embedder, Rows
 from rag.types import ScoredPassage
 from rag.versions import IndexVersion
 
 DENSE, LEXICAL = "dense", "lexical"
+Search = Callable[[int, Rows | None], dict[int, float]]
+"""At most so many rows, of those given or of all, with their scores, best first."""
 AMONG_FAVOURED = " in role"
 """Ends the name of a stage that searched among the favoured passages alone."""
 
@@ -32,13 +34,15 @@ def rows_within(version: IndexVersion, document: str | None = None, chapter: str
 class HybridRetriever:
     """Implements protocols.Retriever over an index version. `candidates` is how many rows each search contributes.
 
-    With one of the two `stages` alone, its order is the result.
+    Each search scores what the other one found too, so that a passage that one of them ranks just below its candidates
+    is not taken for one that it finds nothing in. `meaning` is the weight of the search by meaning, the rest that of
+    the words. With one of the two `stages` alone, its order is the result.
     """
 
     version: IndexVersion
     embedder: Embedder
     candidates: int = 50
-    rrf_k: int = 60
+    meaning: float = 0.5
     stages: Sequence[str] = (DENSE, LEXICAL)
 
     def retrieve(
@@ -49,13 +53,17 @@ class HybridRetriever:
         favoured: Sequence[str] = (),
         rows: Rows | None = None,
     ) -> list[ScoredPassage]:
-        """As `Retriever`. Passages about the favoured labels are ranked once more among themselves."""
-        found = self._found(question, k, labels, rows)
+        """As `Retriever`. Passages about the favoured labels are scored once more among themselves."""
+        searches = self._searches(question)
+        found = _found(searches, max(k, self.candidates), self._within(labels, rows))
+        total = self._scored(searches, found)
         if favoured:
-            among = self._found(question, k, favoured, rows)
+            among = _found(searches, max(k, self.candidates), self._within(favoured, rows))
+            for row, score in self._scored(searches, among).items():
+                total[row] = total.get(row, 0.0) + score
             found |= {f"{stage}{AMONG_FAVOURED}": scores for stage, scores in among.items()}
         ranks = {stage: {row: rank for rank, row in enumerate(scores, start=1)} for stage, scores in found.items()}
-        fused = reciprocal_rank_fusion([list(scores) for scores in found.values()], self.rrf_k)
+        best = sorted(total.items(), key=lambda item: -item[1])[:k]  # of equals the one found first
         return [
             ScoredPassage(
                 self.version.passages[row],
@@ -63,18 +71,43 @@ class HybridRetriever:
                 {stage: of_stage[row] for stage, of_stage in ranks.items() if row in of_stage},
                 {stage: of_stage[row] for stage, of_stage in found.items() if row in of_stage},
             )
-            for row, score in fused[:k]
+            for row, score in best
         ]
 
-    def _found(self, question: str, k: int, labels: Sequence[str], rows: Rows | None) -> dict[str, dict[int, float]]:
-        """The scores of the rows that each stage finds, best first."""
-        about, depth = self.version.rows_of(labels), max(k, self.candidates)
-        rows = about if rows is None else rows if about is None else np.intersect1d(about, rows)
-        found: dict[str, dict[int, float]] = {}
+    def _within(self, labels: Sequence[str], rows: Rows | None) -> Rows | None:
+        about = self.version.rows_of(labels)
+        return about if rows is None else rows if about is None else np.intersect1d(about, rows)
+
+    def _searches(self, question: str) -> dict[str, Search]:
+        """The stages, each as a search for this question."""
+        searches: dict[str, Search] = {}
         if DENSE in self.stages:
-            (scores,), (nearest,) = self.version.vectors.search(self.embedder.embed_queries([question]), depth, rows)
-            found[DENSE] = {int(row): float(score) for row, score in zip(nearest, scores, strict=True) if row >= 0}
+            vector = self.embedder.embed_queries([question])
+
+            def dense(k: int, rows: Rows | None) -> dict[int, float]:
+                (scores,), (nearest,) = self.version.vectors.search(vector, k, rows)
+                return {int(row): float(score) for row, score in zip(nearest, scores, strict=True) if row >= 0}
+
+            searches[DENSE] = dense
         if LEXICAL in self.stages:
-            scores, sharing = self.version.lexical.search(question, depth, rows)
-            found[LEXICAL] = {int(row): float(score) for row, score in zip(sharing, scores, strict=True)}
-        return found
+
+            def lexical(k: int, rows: Rows | None) -> dict[int, float]:
+                scores, sharing = self.version.lexical.search(question, k, rows)
+                return {int(row): float(score) for row, score in zip(sharing, scores, strict=True)}
+
+            searches[LEXICAL] = lexical
+        return searches
+
+    def _scored(self, searches: Mapping[str, Search], found: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
+        """The fused scores of all rows that any search found."""
+        everything = set().union(*found.values())
+        scores = {}
+        for stage, search in searches.items():
+            others = np.array(sorted(everything - found[stage].keys()), dtype=np.int64)
+            scores[stage] = {**found[stage], **(search(len(others), others) if len(others) else {})}
+        return weighted_sum(scores, {DENSE: self.meaning, LEXICAL: 1 - self.meaning})
+
+
+def _found(searches: Mapping[str, Search], depth: int, rows: Rows | None) -> dict[str, dict[int, float]]:
+    """The scores of the rows that each search finds, best first."""
+    return {stage: search(depth, rows) for stage, search in searches.items()}

@@ -38,8 +38,8 @@ class Settings(BaseSettings):
     passages: int = Field(default=10, ge=1, le=100)
     candidates: int = Field(default=50, ge=1)
     """How many passages each of the two searches hands to the fusion."""
-    rrf_k: int = Field(default=60, ge=1)
-    """The constant of reciprocal rank fusion; 60 is the value of its authors (Cormack et al., SIGIR 2009)."""
+    meaning: float = Field(default=0.5, gt=0, lt=1)
+    """Weight of the search by meaning in the fusion; the rest is that of the words."""
     evidence: int = Field(default=8, ge=1, le=50)
     """How many sentences a model is given to write from."""
     refusal: float = Field(default=0.5, ge=0, le=1)

@@ -221,7 +221,7 @@ def _engine(
     return WatchedEngine(
         version=index,
         embedder=embedder,
-        retriever=HybridRetriever(index, embedder, settings.candidates, settings.rrf_k, STAGES[settings.retrieval]),
+        retriever=HybridRetriever(index, embedder, settings.candidates, settings.meaning, STAGES[settings.retrieval]),
         evidence=EvidenceFinder(index, embedder),
         generator_named=named,
         fit=fit,

@@ -2,24 +2,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.fusion import reciprocal_rank_fusion
+from rag.fusion import weighted_sum
 
-rankings = st.lists(st.lists(st.integers(0, 20), unique=True, max_size=10), max_size=4)
-
-
-def test_a_row_that_both_find_beats_the_first_of_either() -> None:
-    fused = reciprocal_rank_fusion([[7, 3], [5, 3]], k=60)
-    assert [row for row, _ in fused] == [3, 5, 7]
-    assert [score for _, score in fused] == [pytest.approx(2 / 62), pytest.approx(1 / 61), pytest.approx(1 / 61)]
+HALVES = {"dense": 0.5, "lexical": 0.5}
+found = st.dictionaries(st.integers(0, 20), st.floats(-1, 40), max_size=10)
 
 
-@given(rankings)
-def test_the_order_of_the_rankings_does_not_matter(given: list[list[int]]) -> None:
-    there, back = reciprocal_rank_fusion(given), reciprocal_rank_fusion(given[::-1])
-    assert {row: pytest.approx(score) for row, score in there} == dict(back)
+def test_scores_are_shares_of_their_searches_best() -> None:
+    fused = weighted_sum({"dense": {7: 0.8, 3: 0.6}, "lexical": {5: 12.0, 3: 9.0}}, HALVES)
+    assert fused == {7: pytest.approx(0.5), 3: pytest.approx(0.75), 5: pytest.approx(0.5)}
 
 
-@given(rankings)
-def test_every_row_comes_once(given: list[list[int]]) -> None:
-    rows = [row for row, _ in reciprocal_rank_fusion(given)]
-    assert sorted(rows) == sorted({row for ranking in given for row in ranking})
+def test_weights_are_shares_of_the_searches_that_are_there() -> None:
+    scores = {"dense": {1: 0.5, 2: 0.4}}
+    assert weighted_sum(scores, {"dense": 0.2, "lexical": 0.8}) == {1: 1.0, 2: pytest.approx(0.8)}
+    tilted = weighted_sum({**scores, "lexical": {2: 3.0}}, {"dense": 0.2, "lexical": 0.8})
+    assert tilted == {1: pytest.approx(0.2), 2: pytest.approx(0.96)}
+
+
+def test_what_points_away_counts_as_nothing() -> None:
+    assert weighted_sum({"dense": {1: 0.5, 2: -0.3}, "lexical": {}}, HALVES) == {1: 0.5, 2: 0.0}
+    assert weighted_sum({"dense": {1: -0.1}}, HALVES) == {1: 0.0}
+
+
+@given(found, found)
+def test_every_row_has_a_score_of_at_most_one(dense: dict[int, float], lexical: dict[int, float]) -> None:
+    fused = weighted_sum({"dense": dense, "lexical": lexical}, HALVES)
+    assert set(fused) == set(dense) | set(lexical)
+    assert all(0 <= score <= 1 + 1e-9 for score in fused.values())
+
+
+@given(found, found, st.integers(1, 8))
+def test_the_scale_of_a_search_does_not_matter(dense: dict[int, float], lexical: dict[int, float], n: int) -> None:
+    scaled = {row: score * 2**n for row, score in lexical.items()}  # exact in floating point
+    plain = weighted_sum({"dense": dense, "lexical": lexical}, HALVES)
+    assert weighted_sum({"dense": dense, "lexical": scaled}, HALVES) == plain
