@@ -30,6 +30,7 @@ from rag.lexical import K1, TOKENIZER, B, Bm25Index
 from rag.prompts import Prompts, load_prompts
 from rag.protocols import Embedder, Generator
 from rag.receipts import Door, Receipts
+from rag.repeats import Repeats
 from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
 from rag.sources import Documents, Progress, read_documents
@@ -235,6 +236,7 @@ def _engine(
         watchers=[receipts.keep] if keeps else (),
         afterwards=receipts.expire if keeps else _nothing,
         settings=_bearing(settings, fit, prompts),
+        repeats=Repeats(settings.repeats),
     )
 
 

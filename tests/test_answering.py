@@ -141,9 +141,9 @@ def test_the_model_gets_numbered_notes_and_documents_are_data(shelf: Path, engin
     )
     scripted = Scripted("Nothing.")
     engine_over(shelf, scripted=scripted).ask(QUESTION, generator="scripted")
-    system, user, read, order = scripted.asked[0]
-    assert [one.role for one in (system, user, read, order)] == ["system", "user", "assistant", "user"]
-    assert "[1] Baker: A baker in Basel earns $question and $notes francs." in user.content
+    system, user = scripted.asked[0]
+    assert [one.role for one in (system, user)] == ["system", "user"]
+    assert "Baker:\n[1] A baker in Basel earns $question and $notes francs." in user.content
     assert user.content.endswith("Question: What does a Baker earn in Basel?")
 
 
