@@ -117,15 +117,12 @@ def table(rows: Sequence[tuple[Timed, Timed]]) -> str:
     shares = [after.first_sentence / before.first_sentence for before, after in rows]
     within = sum(share <= GOAL for share in shares)
     drafted = sum(after.by_model for _, after in rows)
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"{len(rows)} questions, {drafted} of them drafted by the model; for the others the documents' own sentences "
-            f"are the answer. The first sentence took at most a third of the time for {within} of {len(rows)}; the "
-            f"median of the shares is {statistics.median(shares):.2f}.",
-        ]
+    told = (
+        f"{len(rows)} questions, {drafted} of them drafted by the model; for the others the documents' own sentences are "
+        f"the answer. The first sentence took at most a third of the time for {within} of {len(rows)}; the median of the "
+        f"shares is {statistics.median(shares):.2f}."
     )
+    return "\n".join([*lines, "", told])
 
 
 @click.command()

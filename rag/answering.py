@@ -230,9 +230,11 @@ class Engine:
         near = [one for one in findings.evidence if is_near(one, findings.evidence)]
         further = [one for one in findings.evidence if one not in near]
         evidence = [*near, *further[: max(0, FEWEST - len(near))]]
-        judgement = draft.judgement(generator, evidence)
+        signals = signals_of(question, findings, self.version.roles)
+        if self.fit.plain.probability(signals) > min(self.fit.clear, self.refusal):  # else a judgement changes nothing
+            judgement = draft.judgement(generator, evidence)
+            signals = signals_of(question, findings, self.version.roles, judgement)
         clock.mark("judge")
-        signals = signals_of(question, findings, self.version.roles, judgement)
         hopeless = is_only_orders(asked) or not evidence
         draft.unanswerable = 1.0 if hopeless else self.fit.probability(signals)
         yield Weighed(signals, draft.unanswerable)

@@ -170,7 +170,9 @@ class LlamaGenerator:
     def _tokens(self, messages: list[dict[str, str]]) -> list[int]:
         """What llama.cpp makes of messages in the form that the model was trained on."""
         text = self._call("POST", "/apply-template", messages=messages)["prompt"]
-        tokens: list[int] = self._call("POST", "/tokenize", content=text, add_special=True, parse_special=True)["tokens"]
+        tokens: list[int] = self._call("POST", "/tokenize", content=text, add_special=True, parse_special=True)[
+            "tokens"
+        ]
         return tokens
 
     def _complete(self, prompt: _Prompt, receive: _Receive, stopped: threading.Event, **options: int) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from rag.types import Event, Message
 
-
 LIMIT = 256
 
 

@@ -48,7 +48,8 @@ CACHE = ".cache.sqlite"
 STAGES = {"hybrid": (DENSE, LEXICAL), "dense": (DENSE,), "lexical": (LEXICAL,)}
 """The searches that each value of the setting `retrieval` stands for."""
 NOT_BEARING = frozenset(
-    "home token host_names hosted_key hosted_url hosted_timeout hosted_retries threads receipts receipts_days".split()
+    "home token host_names hosted_key hosted_url hosted_timeout hosted_retries "
+    "threads repeats receipts receipts_days".split()
 )
 """Settings that no answer depends on, or that are secret."""
 SAMPLING = {"temperature": 0, "seed": 0}

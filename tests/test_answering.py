@@ -266,6 +266,18 @@ def test_a_model_judges_before_it_writes(shelf: Path, engine_over: Callable[...,
         assert judge.judged == []
 
 
+@pytest.mark.parametrize(("intercept", "asked"), [(-1.5, 0), (-1.3, 1), (3.0, 1)])
+def test_no_judgement_is_asked_for_where_the_documents_clearly_tell(
+    shelf: Path, engine_over: Callable[..., Engine], intercept: float, asked: int
+) -> None:
+    # 1 / (1 + e^1.5) = 0.18 and 1 / (1 + e^1.3) = 0.21
+    judge = Judging("In Basel a baker earns 64,500 francs a year [1].", probability=0.8)
+    fit = Fit("two ways", Weighing(intercept, {}), Weighing(0.0, {"judged": -1.0}), "script-1")
+    answer = dataclasses.replace(engine_over(shelf, judge=judge), fit=fit).ask(QUESTION, generator="judge")
+    assert (answer.status, len(judge.judged)) == ("answered", asked)
+    assert answer.unanswerable == pytest.approx(0.2 if asked else 1 / (1 + math.exp(1.5)))
+
+
 @pytest.mark.parametrize(
     "question", [QUESTION, "What does a Dyer earn on the Moon?", "Compare the pay of a Baker and a Miller."]
 )

@@ -17,7 +17,9 @@ def test_notes_are_numbered_and_say_where_they_stand() -> None:
 
 
 def test_notes_from_one_place_stand_together_and_keep_their_numbers() -> None:
-    elsewhere = replace(BERN, passage=replace(BERN.passage, section=("Work",)), sentence=replace(BERN.sentence, lead=""))
+    elsewhere = replace(
+        BERN, passage=replace(BERN.passage, section=("Work",)), sentence=replace(BERN.sentence, lead="")
+    )
     packed = pack([BERN, elsewhere, BASEL], count=count, budget=1000)
     assert packed.evidence == (BERN, elsewhere, BASEL)
     assert packed.notes.split("\n") == [
