@@ -118,9 +118,9 @@ def table(rows: Sequence[tuple[Timed, Timed]]) -> str:
     within = sum(share <= GOAL for share in shares)
     drafted = sum(after.by_model for _, after in rows)
     told = (
-        f"{len(rows)} questions, {drafted} of them drafted by the model; for the others the documents' own sentences are "
-        f"the answer. The first sentence took at most a third of the time for {within} of {len(rows)}; the median of the "
-        f"shares is {statistics.median(shares):.2f}."
+        f"{len(rows)} questions, {drafted} of them drafted by the model; for the others the documents' own sentences "
+        f"are the answer. The first sentence took at most a third of the time for {within} of {len(rows)}; the median "
+        f"of the shares is {statistics.median(shares):.2f}."
     )
     return "\n".join([*lines, "", told])
 
