@@ -181,12 +181,14 @@ class Desk:
         """Answer a question from the documents, with the quotation for each sentence."""
         said = pages.messages(history)
         turn = 1 + sum(message.role == "user" for message in said)
+        anew = turn in earlier  # it has an answer, which does not do
         earlier = {number: one for number, one in earlier.items() if number < turn}  # retry, undo and clear go back
         person, within = _person(request), OWN if role == OWN else ""
         text, panel = "", ""
         with _told():
             engine = self.engine_of(person, within)
-            events = self.slots.events(engine, generator, question, history=said, role=None if within else role or None)
+            about = None if within else role or None
+            events = self.slots.events(engine, generator, question, history=said, role=about, anew=anew)
             async with contextlib.aclosing(events):
                 async for event in events:
                     match event:

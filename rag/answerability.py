@@ -38,6 +38,10 @@ BEHIND = 0.3
 CERTAIN = 0.01
 """A judgement is taken for no surer than this much short of yes or no."""
 
+CLEAR = 0.2
+"""Probability without a judgement, up to which no model is asked for one. Of 42 development questions half lie below it, and
+the judgement changed the outcome of none; above 0.8 it did, so those are judged."""
+
 NOT_FOUND = "The documents do not tell."
 JUDGED = "judged"
 
@@ -58,13 +62,15 @@ class Weighing:
 class Fit:
     """How signals are weighed, `plain` without and `judged` with a judgement of the model `judge`.
 
-    `name` says on what it rests. Another model's judgement would mean something else, and is not asked for.
+    `name` says on what it rests. Another model's judgement would mean something else, and is not asked for; nor is any
+    where the documents tell by a probability without it of at most `clear` that they do not.
     """
 
     name: str
     plain: Weighing
     judged: Weighing | None = None
     judge: str = ""
+    clear: float = CLEAR
 
     def probability(self, signals: Mapping[str, float]) -> float:
         """The probability that the documents do not tell, given the `signals` of a question."""
@@ -80,7 +86,7 @@ def read_fit(folder: Path) -> Fit:
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
         plain, judged = (row[kind] and Weighing(**row[kind]) for kind in ("plain", JUDGED))
-        fit = Fit(row["name"], plain, judged, row["judge"])
+        fit = Fit(row["name"], plain, judged, row["judge"], float(row.get("clear", CLEAR)))
         fit.plain.probability(dict.fromkeys(SIGNALS, 0.0))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IndexDamaged(f"{path} is not a readable fit. Write it anew: python -m rag calibrate") from error

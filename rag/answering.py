@@ -13,7 +13,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 
 from rag.answerability import NOT_FOUND, REFUSED, Fit, bears_on, missing, not_found, signals_of, unknown_names
@@ -27,7 +27,8 @@ from rag.introductions import without_introduction
 from rag.orders import is_only_orders, without_orders
 from rag.packing import Packed, is_near, pack
 from rag.prompts import Prompts
-from rag.protocols import Embedder, Generator, Judge, Retriever, Rows
+from rag.protocols import Embedder, Generator, Judge, ReadsAhead, Retriever, Rows
+from rag.repeats import Asked, Parts, Repeats
 from rag.retrieval import DENSE, rows_within
 from rag.safety import without_paths
 from rag.spelling import mend
@@ -92,6 +93,13 @@ class Engine:
     """Probability that the documents do not tell, from which on a question is refused."""
     answer_tokens: int = 320
     generator: str = EXTRACTIVE
+    repeats: Repeats = field(default_factory=Repeats)
+
+    def make_ready(self, generator: str) -> None:
+        """Loads a generator, and has it read what its prompts begin with. Raises ModelError or GeneratorError."""
+        made = self.generator_named(generator)
+        if isinstance(made, ReadsAhead):
+            made.read_ahead(self.prompts.opening())
 
     @property
     def roles(self) -> list[str]:
@@ -177,17 +185,38 @@ class Engine:
         history: Sequence[Message] = (),
         role: str | None = None,
         generator: str | None = None,
+        anew: bool = False,
     ) -> collections.abc.Generator[Event, None, None]:
         """Retrieved, Weighed, Tokens, Finished. Raises SettingsError for a question or role that cannot be used.
 
         A generator that is not there or fails is replaced by the extractive one, and the answer's notice says so.
+        What was asked before is answered as it was then, and marked as repeated, unless it is to be answered `anew`.
         """
         clock = _Clock()
-        asked, question = question.strip(), self.understood(question, history)
+        parts = Parts(tuple(getattr(self, one.name) for one in fields(Engine)))
+        asked = Asked(question.strip(), tuple(history), role, generator or self.generator, parts)
+        if not anew and (kept := self.repeats.find(asked)):
+            for event in kept:
+                yield _again(event, clock)
+            return
+        failures: list[Exception] = []
+        told: list[Event] = []
+        with contextlib.closing(self._answered(asked, clock, failures)) as events:
+            for event in events:
+                told.append(event)
+                yield event
+        if not failures:  # what failed may succeed the next time
+            self.repeats.keep(asked, told)
+
+    def _answered(
+        self, asked_for: Asked, clock: _Clock, failures: list[Exception]
+    ) -> collections.abc.Generator[Event, None, None]:
+        asked, role, generator = asked_for.question, asked_for.role, asked_for.generator
+        question = self.understood(asked, asked_for.history)
         passages = self._found(question, role=role)
         clock.mark("retrieve")
         yield Retrieved(tuple(passages))
-        draft = _Draft(self, asked, question, tuple(passages), clock)
+        draft = _Draft(self, asked, question, tuple(passages), clock, failures)
         draft.note(self._foreign(asked))
         if labels := [] if role else labels_asked(question, self.version):
             for text in draft.side_by_side(labels):
@@ -201,10 +230,11 @@ class Engine:
         near = [one for one in findings.evidence if is_near(one, findings.evidence)]
         further = [one for one in findings.evidence if one not in near]
         evidence = [*near, *further[: max(0, FEWEST - len(near))]]
-        generator = generator or self.generator
-        judgement = draft.judgement(generator, evidence)
+        signals = signals_of(question, findings, self.version.roles)
+        if self.fit.plain.probability(signals) > min(self.fit.clear, self.refusal):  # else a judgement changes nothing
+            judgement = draft.judgement(generator, evidence)
+            signals = signals_of(question, findings, self.version.roles, judgement)
         clock.mark("judge")
-        signals = signals_of(question, findings, self.version.roles, judgement)
         hopeless = is_only_orders(asked) or not evidence
         draft.unanswerable = 1.0 if hopeless else self.fit.probability(signals)
         yield Weighed(signals, draft.unanswerable)
@@ -223,6 +253,7 @@ class Engine:
             except (GeneratorError, ModelError) as error:
                 if name == EXTRACTIVE:
                     raise
+                failures.append(error)
                 logger.warning("%s; answering with the extractive generator", error)
                 reason = without_paths(str(error))  # it goes to whoever asks
                 draft.note(f"The {name} generator could not answer ({reason}) The sentences are the documents' own.")
@@ -243,6 +274,15 @@ def checked(question: str) -> str:
     return question
 
 
+def _again(event: Event, clock: _Clock) -> Event:
+    """An event of an answer that was kept, at the time it is told now."""
+    if not isinstance(event, Finished):
+        return event
+    for name in event.answer.timings_ms:
+        clock.mark(name)
+    return Finished(replace(event.answer, timings_ms=clock.marks, repeated=True))
+
+
 @dataclass
 class _Draft:
     """An answer while it is written."""
@@ -253,6 +293,7 @@ class _Draft:
     """As it was understood."""
     passages: tuple[ScoredPassage, ...]
     clock: _Clock
+    failures: list[Exception]
     citations: list[Citation] = field(default_factory=list)
     struck: list[Struck] = field(default_factory=list)
     text: str = ""
@@ -279,6 +320,7 @@ class _Draft:
             packed = self._packed(judge, evidence)
             return judge.yes_probability(self.engine.prompts.to_judge(packed.notes, self.question))
         except (GeneratorError, ModelError) as error:
+            self.failures.append(error)
             logger.warning("%s; judging by the evidence alone", error)
             return None
 

@@ -101,7 +101,7 @@ def examples(engine: Engine, questions: Iterable[Labelled], generator: str = EXT
     """
     if generator != EXTRACTIVE:
         model = engine.generator_named(generator).info.model
-        engine = replace(engine, fit=replace(engine.fit, judge=model))
+        engine = replace(engine, fit=replace(engine.fit, judge=model, clear=0.0))
     for one in questions:
         events = engine.stream_answer(one.question, history=one.history, role=one.role, generator=generator)
         weighed = next((event for event in events if isinstance(event, Weighed)), None)

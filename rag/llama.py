@@ -17,6 +17,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -28,13 +30,24 @@ from rag.types import Evidence, GeneratorInfo, Message
 
 logger = logging.getLogger(__name__)
 
-_Prompt = list[dict[str, str]]
 _Receive = Callable[[dict[str, Any]], None]
 
 # Tokens read at a stretch. A stream can be stopped only between stretches: 2 s apart for 1.5 B parameters on 2 cores.
 _STRETCH = 128
 # Enough first tokens that the rest cannot hold a "yes" or "no" that counts (5 % of the mass for SmolLM2-135M).
 _FIRST_TOKENS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """Messages as the model reads them: `tokens`, and the `ends` of the parts that other prompts may begin with too.
+
+    The first ends behind the system's message, the second one token before the draft that the opening asks for.
+    """
+
+    messages: list[dict[str, str]]
+    tokens: list[int]
+    ends: tuple[int, ...]
 
 
 class LlamaGenerator:
@@ -72,7 +85,9 @@ class LlamaGenerator:
         # Beyond the length it was trained on, a model writes nonsense.
         trained = int(self._call("GET", "/v1/models")["data"][0]["meta"]["n_ctx_train"])
         self._context_tokens = min(context_tokens, trained)
-        self._beginning: _Prompt = []
+        # What the model holds, and where it stopped on the way; no ends where that is not known.
+        self._held: list[int] = []
+        self._ends: tuple[int, ...] = ()
         # All work of the model is done on this one thread, hence in order and without locks.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="llama")
 
@@ -128,32 +143,80 @@ class LlamaGenerator:
         total = sum(mass.values())
         return mass["yes"] / total if total else 0.5
 
+    def read_ahead(self, beginning: Sequence[Message]) -> None:
+        """Read what all prompts with this first message begin with, so that the next one need not wait for it."""
+        prompt = self._fitting([beginning[0], Message("user", "-")], 1)
+        self._worker.submit(self._read_parts, prompt, prompt.ends[:1], threading.Event()).result()
+
     def _fitting(self, messages: Sequence[Message], max_tokens: int) -> _Prompt:
-        prompt = [{"role": message.role, "content": _defuse(message.content)} for message in messages]
-        tokens = int(self._call("POST", "/chat/completions/input_tokens", messages=prompt)["input_tokens"])
-        if tokens + max_tokens > self._context_tokens:
+        defused = [{"role": message.role, "content": _defuse(message.content)} for message in messages]
+        tokens = self._tokens(defused)
+        if len(tokens) + max_tokens > self._context_tokens:
             raise GeneratorError(
-                f"The prompt has {tokens} tokens and the answer may have {max_tokens}, but {self._info.model} takes "
-                f"{self._context_tokens} together. Raise context_tokens, or lower answer_tokens or evidence."
+                f"The prompt has {len(tokens)} tokens and the answer may have {max_tokens}, but {self._info.model} "
+                f"takes {self._context_tokens} together. Raise context_tokens, or lower answer_tokens or evidence."
             )
-        return prompt
+        system = [one for one in defused[:1] if one["role"] == "system"]
+        opening = defused[: len(system) + 1]
+        opened = tokens if opening == defused else self._tokens(opening)
+        ends = {_common(tokens, self._before_users(system)), min(_common(tokens, opened), len(opened) - 1)}
+        return _Prompt(defused, tokens, tuple(sorted(ends - {0})))
+
+    def _before_users(self, system: list[dict[str, str]]) -> list[int]:
+        """What stands before whatever a user says."""
+        one, other = (self._tokens([*system, {"role": "user", "content": any_text}]) for any_text in "-+")
+        return one[: _common(one, other)]
+
+    def _tokens(self, messages: list[dict[str, str]]) -> list[int]:
+        """What llama.cpp makes of messages in the form that the model was trained on."""
+        text = self._call("POST", "/apply-template", messages=messages)["prompt"]
+        tokens: list[int] = self._call("POST", "/tokenize", content=text, add_special=True, parse_special=True)[
+            "tokens"
+        ]
+        return tokens
 
     def _complete(self, prompt: _Prompt, receive: _Receive, stopped: threading.Event, **options: int) -> None:
-        """Continue `prompt`, keeping what has been read of the messages before the last.
+        """Continue `prompt`, keeping what has been read of it.
 
         Numbers come out a little different when the same tokens are read in other stretches, and now and then another
-        word wins. So the model is first brought back to the beginning alone, and the rest is always read from there.
+        word wins. So a prompt is always read part by part, and kept is only what was read in the same parts.
         """
-        beginning = prompt[:-1]
-        if beginning:
-            kept, self._beginning = self._beginning == beginning, []
-            opening = [*beginning, {"role": "user", "content": "-"}]
-            self._request(opening, lambda _: None, stopped, cache_prompt=kept, max_tokens=1)
-            if not stopped.is_set():
-                self._beginning = beginning
-        self._request(prompt, receive, stopped, cache_prompt=bool(beginning), **options)
+        self._read_parts(prompt, prompt.ends, stopped)
+        if stopped.is_set():
+            return
+        ends, self._ends = self._ends, ()
+        asked = {"messages": prompt.messages, "cache_prompt": bool(ends)}
+        self._request(self._server.handle_chat_completions, asked, receive, stopped, **options)
+        if not stopped.is_set():
+            self._held, self._ends = prompt.tokens, ends
 
-    def _request(self, prompt: _Prompt, receive: _Receive, stopped: threading.Event, **options: Any) -> None:
+    def _read_parts(self, prompt: _Prompt, ends: Sequence[int], stopped: threading.Event) -> None:
+        """Have the model hold the parts of `prompt` that end at `ends`, and not by chance more of it."""
+        tokens = prompt.tokens
+        common = _common(tokens, self._held) if self._ends else 0
+        alike = takewhile(lambda pair: pair[0] == pair[1] <= common, zip(ends, self._ends, strict=False))
+        start = max((end for end, _ in alike), default=0)
+        self._ends = ()
+        parts = [tokens[:end] for end in ends if end > start]
+        # It drops what it holds from the first token on that differs, or else the last token of the prompt.
+        if start and common > start and (parts or start < len(tokens) - 1):
+            parts.insert(0, [*tokens[:start], next(token for token in self._held if token != tokens[start])])
+        for number, part in enumerate(parts):
+            asked = {"prompt": part, "max_tokens": 1, "cache_prompt": bool(start or number)}
+            self._request(self._server.handle_completions, asked, lambda _: None, stopped)
+            if stopped.is_set():
+                return
+            self._held = part
+        self._ends = tuple(ends)
+
+    def _request(
+        self,
+        complete: Callable[[dict[str, Any], Callable[[dict[str, Any]], bool]], None],
+        asked: dict[str, Any],
+        receive: _Receive,
+        stopped: threading.Event,
+        **options: Any,
+    ) -> None:
         failures: list[str] = []
 
         def hear(chunk: dict[str, Any]) -> bool:
@@ -166,9 +229,9 @@ class LlamaGenerator:
                 logger.debug("%d tokens kept, %d read", timings["cache_n"], timings["prompt_n"])
             return stopped.is_set()
 
-        request = {"messages": prompt, "temperature": 0, "seed": 0, **options}
+        request = {**asked, "temperature": 0, "seed": 0, **options}
         streaming = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
-        self._server.handle_chat_completions(request | streaming, hear)
+        complete(request | streaming, hear)
         if failures:
             raise GeneratorError(f"{self._info.model} failed: {failures[0]}. Ask again, or choose another generator.")
 
@@ -186,6 +249,12 @@ class LlamaGenerator:
 def _defuse(text: str) -> str:
     """Keep a document from writing control tokens such as <|im_end|>, which would end its message."""
     return text.replace("<|", "< |")
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((number for number, (mine, its) in pairs if mine != its), min(len(one), len(other)))
 
 
 def _physical_cores() -> int:

@@ -1,4 +1,7 @@
-"""Evidence becomes numbered notes that fit a budget of tokens: whole notes, dropped from the lowest rank up."""
+"""Evidence becomes numbered notes that fit a budget of tokens: whole notes, dropped from the lowest rank up.
+
+Notes from one place stand together under a line that says where, said once: it is often longer than they are.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ def pack(evidence: Sequence[Evidence], *, count: Callable[[str], int], budget: i
 
 
 def _notes(evidence: Sequence[Evidence]) -> str:
-    return "\n".join(f"[{number}] {label(one)}: {spoken(one.quote)}" for number, one in enumerate(evidence, start=1))
+    places: dict[str, list[str]] = {}
+    for number, one in enumerate(evidence, start=1):
+        places.setdefault(label(one), []).append(f"[{number}] {spoken(one.quote)}")
+    return "\n".join(line for place, notes in places.items() for line in (f"{place}:", *notes))
 
 
 def label(evidence: Evidence) -> str:

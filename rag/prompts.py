@@ -49,23 +49,22 @@ class Prompts:
     question: Prompt
     read: Prompt
     judge: Prompt
-    draft: Prompt
 
-    def opening(self, notes: str, question: str) -> list[Message]:
-        """What comes before either request, so that a model that keeps what it has read reads the notes once."""
-        return [
-            Message("system", self.system.fill()),
-            Message("user", self.question.fill(notes=notes, question=question)),
-            Message("assistant", self.read.fill()),
-        ]
-
-    def to_judge(self, notes: str, question: str) -> list[Message]:
-        """Asks whether the notes tell: the answer begins with yes or no."""
-        return [*self.opening(notes, question), Message("user", self.judge.fill())]
+    def opening(self) -> list[Message]:
+        """What every conversation opens with."""
+        return [Message("system", self.system.fill())]
 
     def to_draft(self, notes: str, question: str) -> list[Message]:
         """Asks for the answer."""
-        return [*self.opening(notes, question), Message("user", self.draft.fill())]
+        return [*self.opening(), Message("user", self.question.fill(notes=notes, question=question))]
+
+    def to_judge(self, notes: str, question: str) -> list[Message]:
+        """Asks whether the notes tell: the answer begins with yes or no.
+
+        It opens like the request for the answer, so that a model that keeps what it has read reads the notes once.
+        """
+        read, judge = Message("assistant", self.read.fill()), Message("user", self.judge.fill())
+        return [*self.to_draft(notes, question), read, judge]
 
 
 def load_prompts(folder: Path) -> Prompts:

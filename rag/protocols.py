@@ -131,6 +131,15 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A generator that can read beforehand what its prompts begin with."""
+
+    def read_ahead(self, beginning: Sequence[Message]) -> None:
+        """Read the first message of what will be asked. Raises GeneratorError."""
+        ...
+
+
 class Generator(Protocol):
     """Writes the draft of an answer from numbered evidence."""
 

@@ -38,7 +38,7 @@ class LocalModel:
         return cls(
             Path(settings.model).name,
             is_there=is_file or models.is_pulled(settings.model),
-            load=lambda: engine.generator_named(LOCAL),
+            load=lambda: engine.make_ready(LOCAL),
             pull=models.pull,
         )
 

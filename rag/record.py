@@ -30,6 +30,7 @@ def answer_record(answer: Answer, *, id: str | None = None) -> dict[str, Any]:  
         "read_as": answer.read_as,
         "unanswerable": answer.unanswerable,
         "labels": list(answer.labels),
+        "repeated": answer.repeated,
         "tokens": dict(answer.tokens),
         "timings_ms": dict(answer.timings_ms),
         **kept,
@@ -58,6 +59,7 @@ def answer_from(record: Mapping[str, Any]) -> Answer:
         unanswerable=record.get("unanswerable"),
         labels=tuple(record.get("labels", ())),
         receipt=record.get("receipt", ""),
+        repeated=record.get("repeated", False),
     )
 
 

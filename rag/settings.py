@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """Threads of the local model; 0 takes one for each core."""
     context_tokens: int = Field(default=4096, ge=512)
     answer_tokens: int = Field(default=320, ge=16)
+    repeats: int = Field(default=256, ge=0)
+    """Answers that are kept in memory for when the same is asked again; 0 writes each anew."""
 
     token: SecretStr = SecretStr("")
     """What page and API ask for where they can be reached from beyond this machine; one is made up if none is set."""

@@ -210,6 +210,8 @@ class Answer:
     """The roles or titles that are set side by side; each line of the text then begins with one of them and ": "."""
     receipt: str = ""
     """The id under which the answer is kept in the log; empty if none is."""
+    repeated: bool = False
+    """Whether it was written when the same was asked before. The timings are those of the repetition."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,10 @@ class WatchedEngine(Engine):
         history: Sequence[Message] = (),
         role: str | None = None,
         generator: str | None = None,
+        anew: bool = False,
     ) -> collections.abc.Generator[Event, None, None]:
         """As of `Engine`. The answer of the last event has the id of its `receipt`."""
-        events = super().stream_answer(question, history=history, role=role, generator=generator)
+        events = super().stream_answer(question, history=history, role=role, generator=generator, anew=anew)
         if self.door is None:
             yield from events
             return

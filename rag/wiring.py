@@ -30,6 +30,7 @@ from rag.lexical import K1, TOKENIZER, B, Bm25Index
 from rag.prompts import Prompts, load_prompts
 from rag.protocols import Embedder, Generator, Vectors
 from rag.receipts import Door, Receipts
+from rag.repeats import Repeats
 from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
 from rag.sources import Documents, Progress, read_documents
@@ -47,7 +48,8 @@ CACHE = ".cache.sqlite"
 STAGES = {"hybrid": (DENSE, LEXICAL), "dense": (DENSE,), "lexical": (LEXICAL,)}
 """The searches that each value of the setting `retrieval` stands for."""
 NOT_BEARING = frozenset(
-    "home token host_names hosted_key hosted_url hosted_timeout hosted_retries threads receipts receipts_days".split()
+    "home token host_names hosted_key hosted_url hosted_timeout hosted_retries "
+    "threads repeats receipts receipts_days".split()
 )
 """Settings that no answer depends on, or that are secret."""
 SAMPLING = {"temperature": 0, "seed": 0}
@@ -237,6 +239,7 @@ def _engine(
         watchers=[receipts.keep] if keeps else (),
         afterwards=receipts.expire if keeps else _nothing,
         settings=_bearing(settings, fit, prompts),
+        repeats=Repeats(settings.repeats),
     )
 
 

@@ -141,9 +141,9 @@ def test_the_model_gets_numbered_notes_and_documents_are_data(shelf: Path, engin
     )
     scripted = Scripted("Nothing.")
     engine_over(shelf, scripted=scripted).ask(QUESTION, generator="scripted")
-    system, user, read, order = scripted.asked[0]
-    assert [one.role for one in (system, user, read, order)] == ["system", "user", "assistant", "user"]
-    assert "[1] Baker: A baker in Basel earns $question and $notes francs." in user.content
+    system, user = scripted.asked[0]
+    assert [one.role for one in (system, user)] == ["system", "user"]
+    assert "Baker:\n[1] A baker in Basel earns $question and $notes francs." in user.content
     assert user.content.endswith("Question: What does a Baker earn in Basel?")
 
 
@@ -264,6 +264,18 @@ def test_a_model_judges_before_it_writes(shelf: Path, engine_over: Callable[...,
         for plain in (engine.ask(QUESTION), other.ask(QUESTION, generator="judge")):
             assert plain.unanswerable == pytest.approx(1 / (1 + math.e))  # extractive, or not the model of the fit
         assert judge.judged == []
+
+
+@pytest.mark.parametrize(("intercept", "asked"), [(-1.5, 0), (-1.3, 1), (3.0, 1)])
+def test_no_judgement_is_asked_for_where_the_documents_clearly_tell(
+    shelf: Path, engine_over: Callable[..., Engine], intercept: float, asked: int
+) -> None:
+    # 1 / (1 + e^1.5) = 0.18 and 1 / (1 + e^1.3) = 0.21
+    judge = Judging("In Basel a baker earns 64,500 francs a year [1].", probability=0.8)
+    fit = Fit("two ways", Weighing(intercept, {}), Weighing(0.0, {"judged": -1.0}), "script-1")
+    answer = dataclasses.replace(engine_over(shelf, judge=judge), fit=fit).ask(QUESTION, generator="judge")
+    assert (answer.status, len(judge.judged)) == ("answered", asked)
+    assert answer.unanswerable == pytest.approx(0.2 if asked else 1 / (1 + math.exp(1.5)))
 
 
 @pytest.mark.parametrize(
