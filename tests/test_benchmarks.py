@@ -63,3 +63,12 @@ def test_an_unknown_benchmark_is_an_error_that_lists_those_there_are() -> None:
     told = CliRunner().invoke(main, ["nonsense"])
     assert told.exit_code == 2
     assert "there is no benchmark nonsense. Benchmarks: asking" in told.output
+
+
+def test_passages_of_peers_become_files_and_builds_rates() -> None:
+    from benchmarks.peers import building, ranked
+
+    assert ranked(["000/001-a.md", "000/002-b.md", "000/001-a.md"]) == ["000-001-a", "000-002-b"]
+    turns = {"txtai_faiss": [{"passages": 100, "build": build, "whole": 20.0} for build in (9.0, 10.0, 50.0)]}
+    # the median build is 10 s: 100 passages and 5 MB of it are 10 and 0.5 a second
+    assert building(turns, 5.0, "").rows == (("txtai", "100", "10.0", "0.500", "10.0", "20.0", "0.250"),)
