@@ -21,6 +21,7 @@ from rag.__main__ import cli
 from rag.checks import Fault, Finding, available_memory, databases, files, findings, hashes, packages, port_free, python
 from rag.doctor import line_of
 from rag.offline import Answered, Report
+from rag.prompts import Prompts
 from rag.protocols import Embedder
 from rag.settings import Settings, load_settings
 from rag.wiring import PROJECT, build_index
@@ -198,7 +199,7 @@ def test_a_file_of_the_program_that_is_missing_or_changed_is_named(
     (copy / "rag").mkdir()
     for name in ("app.py", "constraints.txt", "rag/default_fit.json"):
         shutil.copyfile(PROJECT / name, copy / name)
-    assert files(copy).startswith("5 guides as registered; 5 prompts, SHA-256 of all ")
+    assert files(copy).startswith(f"5 guides as registered; {len(Prompts.__slots__)} prompts, SHA-256 of all ")
     if text is None:
         (copy / path).unlink()
     else:
