@@ -211,11 +211,11 @@ class _Embedding:
         while window := list(itertools.islice(texts, WINDOW)):
             begun = self.begun(window)
             if ready:
-                file.write(ready())
+                file.write(ready().data)
             ready = begun
             yield from window
         if ready:
-            file.write(ready())
+            file.write(ready().data)
 
     def begun(self, texts: Sequence[str]) -> Callable[[], Vectors]:
         """Begins to embed. What it returns waits for the end of it: (n, dimension) float32, unit rows, row i of text i.

@@ -33,7 +33,8 @@ from rag.types import Document, Head, Mark, Passage, Section
 
 BUILD_COMMAND = "python -m rag index build"
 PLACES = np.dtype([("byte", "<i8"), ("row", "<i8")])
-SPANS = np.dtype([(name, "<u4") for name in ("document", "section", "chapter", "start", "end")])
+FIELDS = ("document", "section", "chapter", "start", "end")
+SPANS = np.dtype([(name, "<u4") for name in FIELDS])
 KEPT = 8_000_000
 """Characters of documents that stay in memory, those that were read last: as many as ten long novels."""
 
@@ -80,7 +81,7 @@ class Writer:
 
     def _ends(self) -> None:
         """What was written so far ends here, and what comes next begins."""
-        self._places.extend((self._lines.tell(), len(self._spans) // len(SPANS)))
+        self._places.extend((self._lines.tell(), len(self._spans) // len(FIELDS)))
 
 
 class StoredDocuments(Mapping[str, Document]):
@@ -92,7 +93,10 @@ class StoredDocuments(Mapping[str, Document]):
         try:
             catalogue = json.loads((folder / "catalogue.json").read_text(encoding="utf-8"))
             self.chapters: list[str] = catalogue["chapters"]
-            heads = [Head(*row[:3], tuple(row[3]), *row[4:]) for row in catalogue["documents"]]
+            heads = [
+                Head(name, title, role, tuple(aliases), *rest)
+                for name, title, role, aliases, *rest in catalogue["documents"]
+            ]
             self._places = mapped.array(folder / "documents.npy")
             self._descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:

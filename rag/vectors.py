@@ -129,7 +129,7 @@ class FaissIndex:
         if rows is not None:
             among = np.zeros(len(self), dtype=bool)
             among[rows] = True
-            given["sel"] = faiss.IDSelectorBitmap(np.packbits(among, bitorder="little"))
+            given["sel"] = faiss.IDSelectorBitmap(np.packbits(among, bitorder="little"))  # type: ignore[call-arg, arg-type]
         parameters = faiss.SearchParametersIVF(**given) if lists else faiss.SearchParameters(**given)
         with _threads(1 if len(queries) <= ALONE else faiss.omp_get_max_threads()):
             found: tuple[Vectors, Rows] = self._index.search(queries, k, params=parameters)
@@ -153,7 +153,7 @@ def _built(vectors: Vectors, factory: str) -> FaissIndex:
     import faiss
 
     count, dimension = vectors.shape
-    index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
     is_in_lists = isinstance(index, faiss.IndexIVF)
     if not index.is_trained:
         index.train(_drawn(vectors, TRAINED * index.nlist if is_in_lists else MOST_PLAIN))

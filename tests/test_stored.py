@@ -93,7 +93,8 @@ def test_rows_within_are_those_of_looking_at_each_passage(
         if document in (None, one.document) and chapter in (None, chapter_of(one.section))
     ]
     rows = passages.rows_within(document, chapter)
-    assert (rows.tolist(), rows.dtype) == (expected, np.int64)
+    assert rows.tolist() == expected
+    assert rows.dtype == np.dtype(np.int64)
 
 
 @given(st.sets(st.integers(0, len(DOCUMENTS) - 1)))
