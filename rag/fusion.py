@@ -9,8 +9,8 @@ def weighted_sum(scores: Mapping[str, Mapping[int, float]], weights: Mapping[str
     """Of each row the sum of its scores, each as a share of its search's best, times the weight of that search.
 
     A score of 0 is the least that a cosine of related texts or BM25 gives, so nothing depends on how bad the last row
-    is: Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023, call it the theoretical
-    minimum. What falls below counts as 0. A search without scores above 0 says nothing. The weights are taken
+    is: Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023, call that the least in
+    theory. What falls below counts as 0. A search without scores above 0 says nothing. The weights are taken
     as shares of those of the searches that are there, so that the best possible row has 1.
     """
     whole = sum(weights[search] for search in scores)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from benchmarks.__main__ import NAMES, main
 from benchmarks.page import PAGE, page
+from benchmarks.ranking import by_rank, by_spread, of_own_candidates, table
 from benchmarks.tables import Plot, Table, load, machine, show
 
 TABLE = Table(
@@ -63,3 +64,15 @@ def test_an_unknown_benchmark_is_an_error_that_lists_those_there_are() -> None:
     told = CliRunner().invoke(main, ["nonsense"])
     assert told.exit_code == 2
     assert "there is no benchmark nonsense. Benchmarks: asking" in told.output
+
+
+def test_ways_to_fuse_differ_where_one_search_is_far_ahead() -> None:
+    found = {"dense": {1: 0.9, 2: 0.4, 3: 0.3}, "lexical": {3: 9.0, 4: 8.0, 2: 6.0}}
+    assert by_rank(found)[:2] == [3, 2]  # 1/63 + 1/61, 1/62 + 1/63
+    assert by_spread(found) == [1, 3, 4, 2]  # 1, 1, 2/3, 1/6
+    assert of_own_candidates(found) == [3, 2, 1, 4]  # 2/3, 5/9, 1/2, 4/9
+
+
+def test_a_set_that_is_not_there_is_a_dash_and_a_split_counts_its_own_questions() -> None:
+    rows = table({"hotpotqa": {"Rolewise": [("dev", 1.0), ("test", 0.0)]}}).rows
+    assert rows[-1] == ("Rolewise", "–", "0.000", "0.500", "–")
