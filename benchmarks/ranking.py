@@ -89,7 +89,8 @@ def main(limit: int | None, output: Path | None) -> None:
     asked = {}
     for name in dict.fromkeys(name for _, name, _ in MEASURES):
         try:
-            asked[name] = public(name, Choice(limit=limit))
+            splits = {split for _, of, split in MEASURES if of == name}
+            asked[name] = public(name, Choice(split=splits.pop() if len(splits) == 1 else None, limit=limit))
         except DataMissing as error:
             click.echo(f"{name} is left out: {error}", err=True)
     show([table({name: measured(one) for name, one in asked.items()}, limit)], output)
