@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from benchmarks.__main__ import NAMES, main
 from benchmarks.page import PAGE, page
+from benchmarks.ranking import by_rank, by_spread, of_own_candidates, table
 from benchmarks.tables import Plot, Table, load, machine, show
 
 TABLE = Table(
@@ -72,3 +73,15 @@ def test_passages_of_peers_become_files_and_builds_rates() -> None:
     turns = {"txtai_faiss": [{"passages": 100, "build": build, "whole": 20.0} for build in (9.0, 10.0, 50.0)]}
     # the median build is 10 s: 100 passages and 5 MB of it are 10 and 0.5 a second
     assert building(turns, 5.0, "").rows == (("txtai", "100", "10.0", "0.500", "10.0", "20.0", "0.250"),)
+
+
+def test_ways_to_fuse_differ_where_one_search_is_far_ahead() -> None:
+    found = {"dense": {1: 0.9, 2: 0.4, 3: 0.3}, "lexical": {3: 9.0, 4: 8.0, 2: 6.0}}
+    assert by_rank(found)[:2] == [3, 2]  # 1/63 + 1/61, 1/62 + 1/63
+    assert by_spread(found) == [1, 3, 4, 2]  # 1, 1, 2/3, 1/6
+    assert of_own_candidates(found) == [3, 2, 1, 4]  # 2/3, 5/9, 1/2, 4/9
+
+
+def test_a_set_that_is_not_there_is_a_dash_and_a_split_counts_its_own_questions() -> None:
+    rows = table({"hotpotqa": {"Rolewise": [("dev", 1.0), ("test", 0.0)]}}).rows
+    assert rows[-1] == ("Rolewise", "–", "0.000", "0.500", "–")
