@@ -190,7 +190,10 @@ class Receipts:
             rows = database.execute(
                 f"{query} ORDER BY number DESC LIMIT ?", (since, status, status, -1 if last is None else last)
             ).fetchall()
-        return [Line(*row[:-1], Facts(**json.loads(row[-1]))) for row in reversed(rows)]
+        return [
+            Line(number, id_, at, door, ended, question, Facts(**json.loads(facts)))
+            for number, id_, at, door, ended, question, facts in reversed(rows)
+        ]
 
     def get(self, id_: str) -> Receipt:
         """The receipt with this id, or with the number that it begins with. Raises ReceiptError."""
