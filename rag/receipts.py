@@ -83,7 +83,7 @@ class Outcome:
 class Facts:
     """What monitoring counts of a receipt; times are in milliseconds since the question came, None if none was taken.
 
-    `score` is that of the best passage by meaning, `words` counts those of the question.
+    `score` is that of the best evidence, None where none was weighed; `words` counts those of the question.
     """
 
     generator: str
@@ -391,14 +391,13 @@ def _facts(outcome: Outcome) -> Facts:
     record = outcome.record
     times: Mapping[str, float] = record.get("timings_ms", {})
     notice = str(record.get("notice", ""))
-    scores = [one["scores"]["dense"] for one in record["passages"] if "dense" in one["scores"]]
     return Facts(
         generator=record.get("generator", {}).get("name", outcome.asked_for),
         asked_for=outcome.asked_for,
         index=record.get("index", {}).get("version", ""),
         words=len(str(record["question"]).split()),
         struck=len(record["struck"]),
-        score=max(scores, default=None),
+        score=outcome.signals.get("score"),
         unanswerable=record.get("unanswerable"),
         retrieve=times.get("retrieve"),
         first_sentence=times.get("first_sentence"),
