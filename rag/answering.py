@@ -183,8 +183,11 @@ class Engine:
         A generator that is not there or fails is replaced by the extractive one, and the answer's notice says so.
         """
         clock = _Clock()
-        asked, question = question.strip(), self.understood(question, history)
-        passages = self._found(question, role=role)
+        asked = question.strip()
+        with clock.stage("understand"):
+            question = self.understood(question, history)
+        with clock.stage("retrieve"):
+            passages = self._found(question, role=role)
         clock.mark("retrieve")
         yield Retrieved(tuple(passages))
         draft = _Draft(self, asked, question, tuple(passages), clock)
@@ -194,7 +197,8 @@ class Engine:
                 yield Token(text)
             yield Finished(draft.finished() if draft.citations else draft.not_found())
             return
-        findings = self.evidence.find(question, passages, self.evidence_limit)
+        with clock.stage("evidence"):
+            findings = self.evidence.find(question, passages, self.evidence_limit)
         clock.mark("evidence")
         if findings.suspect:
             draft.note(SUSPECT.format(findings.suspect))
@@ -202,7 +206,8 @@ class Engine:
         further = [one for one in findings.evidence if one not in near]
         evidence = [*near, *further[: max(0, FEWEST - len(near))]]
         generator = generator or self.generator
-        judgement = draft.judgement(generator, evidence)
+        with clock.stage("judge"):
+            judgement = draft.judgement(generator, evidence)
         clock.mark("judge")
         signals = signals_of(question, findings, self.version.roles, judgement)
         hopeless = is_only_orders(asked) or not evidence
@@ -334,7 +339,8 @@ class _Draft:
         return pack(evidence, count=generator.count, budget=generator.context_tokens - around)
 
     def _shown(self, sentence: DraftSentence, packed: Packed) -> Iterator[str]:
-        verdict = verify(sentence, packed.evidence, self.engine.version.roles)
+        with self.clock.stage("verify"):
+            verdict = verify(sentence, packed.evidence, self.engine.version.roles)
         if verdict.unknown:
             self.struck.append(Struck(sentence.text, f"{verdict.unknown} of its markers point to no source; removed"))
         if verdict.reason:
@@ -380,6 +386,7 @@ class _Draft:
             prompt_sha256=self.prompt_sha256,
             tokens=self.tokens,
             timings_ms=self.clock.marks,
+            stages=tuple(self.clock.stages),
             notice=f"{self.engine.notice} {self.notice}".strip(),
             unanswerable=self.unanswerable,
             labels=self.labels if self.citations else (),
@@ -387,11 +394,21 @@ class _Draft:
 
 
 class _Clock:
-    """Milliseconds since the question came, at the first time each mark is passed."""
+    """Milliseconds since the question came: at the first time each mark is passed, and of each stage."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
         self.marks: dict[str, float] = {}
+        self.stages: list[tuple[str, float, float]] = []
 
     def mark(self, name: str) -> None:
-        self.marks.setdefault(name, round((time.perf_counter() - self._start) * 1000, 1))
+        self.marks.setdefault(name, round(self._now(), 1))
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = self._now()
+        yield
+        self.stages.append((name, began, self._now()))
+
+    def _now(self) -> float:
+        return (time.perf_counter() - self._start) * 1000

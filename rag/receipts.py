@@ -77,6 +77,8 @@ class Outcome:
     settings: Mapping[str, Any]
     rolewise: str
     roles: Roles
+    stages: Sequence[tuple[str, float, float]] = ()
+    """As of `Answer`; not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,7 @@ class Receipts:
 
     def _kept(self, outcome: Outcome) -> str:
         body = _body(outcome)
-        facts = asdict(_facts(outcome))
+        facts = asdict(facts_of(outcome))
         with self._writing() as database:
             last = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'receipts'").fetchone()
             number = 1 + (last[0] if last else 0)
@@ -387,7 +389,8 @@ def _body(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _facts(outcome: Outcome) -> Facts:
+def facts_of(outcome: Outcome) -> Facts:
+    """What is counted of an outcome."""
     record = outcome.record
     times: Mapping[str, float] = record.get("timings_ms", {})
     notice = str(record.get("notice", ""))

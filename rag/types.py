@@ -210,6 +210,8 @@ class Answer:
     """The roles or titles that are set side by side; each line of the text then begins with one of them and ": "."""
     receipt: str = ""
     """The id under which the answer is kept in the log; empty if none is."""
+    stages: tuple[tuple[str, float, float], ...] = ()
+    """What was done, from when to when, in milliseconds since the question came; not in the record."""
 
 
 @dataclass(frozen=True, slots=True)
