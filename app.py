@@ -28,6 +28,8 @@ from rag.conversations import LONGEST_TITLE, Reason, Store
 from rag.errors import RolewiseError, SettingsError
 from rag.history import add_history
 from rag.library import OWN, add_library
+from rag.metrics import Meter
+from rag.overview import Overview, add_monitor
 from rag.pages import answers as pages
 from rag.pages import asset
 from rag.pages.frame import static_address
@@ -101,7 +103,13 @@ def build_app(desk: Desk, settings: Settings, *, pulling: LocalModel | None = No
         about.append(("Your own documents", OWN))
 
     with Page(title="Rolewise", analytics_enabled=False, fill_width=True) as demo:
-        gr.HTML(pages.masthead(with_history=desk.store is not None, with_documents=desk.uploads is not None))
+        gr.HTML(
+            pages.masthead(
+                with_history=desk.store is not None,
+                with_documents=desk.uploads is not None,
+                with_monitor=desk.receipts is not None,
+            )
+        )
         with gr.Row(elem_id="desk", equal_height=False):
             with gr.Column(scale=3, min_width=420):
                 with gr.Row(elem_id="choices"):
@@ -149,7 +157,8 @@ class Desk:
     """What the page and its neighbours work with.
 
     `engine` gives the engine for each question, which takes its turns in `slots`. What is asked, answered and thought
-    of it is kept in `store`; `uploads` are the documents of each person's own; `receipts` are the log of answers.
+    of it is kept in `store`; `uploads` are the documents of each person's own; `receipts` are the log of answers, and
+    `meter` has counted those of this process.
     """
 
     engine: Callable[[], Engine]
@@ -157,6 +166,7 @@ class Desk:
     store: Store | None = None
     uploads: Uploads | None = None
     receipts: Receipts | None = None
+    meter: Meter = field(default_factory=Meter)
 
     def engine_of(self, person: str, within: str) -> Callable[[], Engine]:
         """Over the documents of a person's own, or over those that the server has for all."""
@@ -167,6 +177,16 @@ class Desk:
     def engine_for(self, request: Request) -> Engine:
         """By the parameter `in` of a plain page."""
         return self.engine_of(person_of(request.scope), request.query_params.get("in", ""))()
+
+    def overview(self, settings: Settings, receipts: Receipts) -> Overview:
+        """What the owner of the server sees of its answers."""
+        return Overview(
+            self.engine,
+            receipts,
+            settings.build,
+            verdicts=self.store.verdicts if self.store else dict,
+            freshness_days=settings.freshness_days,
+        )
 
     async def answer(
         self,
@@ -378,6 +398,8 @@ class Server(Served):
             add_history(routes, desk.store, *([desk.receipts.delete_each] if desk.receipts else ()))
         if desk.uploads:
             add_library(routes, desk.uploads, desk.engine)
+        if desk.receipts:
+            add_monitor(routes, desk.overview(settings, desk.receipts), desk.meter)
         font = gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700))  # its 600 lacks letters
         page = gr.mount_gradio_app(
             routes,
@@ -398,10 +420,11 @@ class Server(Served):
 def launch(settings: Settings, *, host: str = "127.0.0.1", port: int = 7860, open_browser: bool = False) -> None:
     """Serves page and API until interrupted. Prints one line with the address when it is ready."""
     token = token_for(host, settings.token.get_secret_value())
-    engine = LiveEngine(settings, door="chat")
+    meter = Meter()
+    engine = LiveEngine(settings, door="chat", watchers=[meter])
     local = LocalModel.of(engine(), settings)
     with Store(settings.conversations) as store:
-        desk = Desk(engine, store=store, uploads=Uploads(engine, settings), receipts=receipts_in(settings))
+        desk = Desk(engine, store=store, uploads=Uploads(engine, settings), receipts=receipts_in(settings), meter=meter)
         server = Server(build_app(desk, settings, pulling=local), desk, settings, host=host, port=port, token=token)
         url = f"{server.url}?token={token}" if token else server.url
         click.echo(f"Rolewise is ready at {url}")

@@ -21,7 +21,7 @@ import click
 from rag import __version__
 from rag.doctor import doctor
 from rag.errors import RolewiseError
-from rag.logbook import log
+from rag.logbook import log, monitor
 from rag.progress import Bars
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ def calibrate(context: click.Context, questions: Path | None, split: str | None,
     from tqdm import tqdm
 
     from rag.answerability import STORED, write_fit
-    from rag.calibration import bundled_questions, calibrated, examples, read_labelled
+    from rag.calibration import bundled_questions, calibrated, examples, read_labelled, write_sample
 
     generator = generator or "extractive"
     settings = settings_of(context, generator=generator)
@@ -346,6 +346,7 @@ def calibrate(context: click.Context, questions: Path | None, split: str | None,
     rows = [one for one in found if one]
     fit, refusals = calibrated(rows, f"calibrated on {len(rows)} questions of {path.name}", model)
     write_fit(fit, settings.build / engine.version.info.version / STORED)
+    write_sample(rows, fit, settings.build / engine.version.info.version)
     click.echo(f"version   {engine.version.info.version}")
     click.echo(f"questions {len(rows):,}, of which the documents answer {sum(row.answerable for row in rows):,}")
     if len(rows) < len(found):
@@ -447,6 +448,7 @@ def _bytes(size: int) -> str:
 
 
 cli.add_command(log)
+cli.add_command(monitor)
 
 
 def main() -> None:

@@ -212,8 +212,10 @@ class Engine:
         self, asked_for: Asked, clock: _Clock, failures: list[Exception]
     ) -> collections.abc.Generator[Event, None, None]:
         asked, role, generator = asked_for.question, asked_for.role, asked_for.generator
-        question = self.understood(asked, asked_for.history)
-        passages = self._found(question, role=role)
+        with clock.stage("understand"):
+            question = self.understood(asked, asked_for.history)
+        with clock.stage("retrieve"):
+            passages = self._found(question, role=role)
         clock.mark("retrieve")
         yield Retrieved(tuple(passages))
         draft = _Draft(self, asked, question, tuple(passages), clock, failures)
@@ -223,7 +225,8 @@ class Engine:
                 yield Token(text)
             yield Finished(draft.finished() if draft.citations else draft.not_found())
             return
-        findings = self.evidence.find(question, passages, self.evidence_limit)
+        with clock.stage("evidence"):
+            findings = self.evidence.find(question, passages, self.evidence_limit)
         clock.mark("evidence")
         if findings.suspect:
             draft.note(SUSPECT.format(findings.suspect))
@@ -232,7 +235,8 @@ class Engine:
         evidence = [*near, *further[: max(0, FEWEST - len(near))]]
         signals = signals_of(question, findings, self.version.roles)
         if self.fit.plain.probability(signals) > min(self.fit.clear, self.refusal):  # else a judgement changes nothing
-            judgement = draft.judgement(generator, evidence)
+            with clock.stage("judge"):
+                judgement = draft.judgement(generator, evidence)
             signals = signals_of(question, findings, self.version.roles, judgement)
         clock.mark("judge")
         hopeless = is_only_orders(asked) or not evidence
@@ -376,7 +380,8 @@ class _Draft:
         return pack(evidence, count=generator.count, budget=generator.context_tokens - around)
 
     def _shown(self, sentence: DraftSentence, packed: Packed) -> Iterator[str]:
-        verdict = verify(sentence, packed.evidence, self.engine.version.roles)
+        with self.clock.stage("verify"):
+            verdict = verify(sentence, packed.evidence, self.engine.version.roles)
         if verdict.unknown:
             self.struck.append(Struck(sentence.text, f"{verdict.unknown} of its markers point to no source; removed"))
         if verdict.reason:
@@ -422,6 +427,7 @@ class _Draft:
             prompt_sha256=self.prompt_sha256,
             tokens=self.tokens,
             timings_ms=self.clock.marks,
+            stages=tuple(self.clock.stages),
             notice=f"{self.engine.notice} {self.notice}".strip(),
             unanswerable=self.unanswerable,
             labels=self.labels if self.citations else (),
@@ -429,11 +435,21 @@ class _Draft:
 
 
 class _Clock:
-    """Milliseconds since the question came, at the first time each mark is passed."""
+    """Milliseconds since the question came: at the first time each mark is passed, and of each stage."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
         self.marks: dict[str, float] = {}
+        self.stages: list[tuple[str, float, float]] = []
 
     def mark(self, name: str) -> None:
-        self.marks.setdefault(name, round((time.perf_counter() - self._start) * 1000, 1))
+        self.marks.setdefault(name, round(self._now(), 1))
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = self._now()
+        yield
+        self.stages.append((name, began, self._now()))
+
+    def _now(self) -> float:
+        return (time.perf_counter() - self._start) * 1000

@@ -14,6 +14,8 @@ from rag.logistic import FOLDS, fit, wilson
 from rag.types import Message, Weighed
 from rag.versions import IndexVersion
 
+SAMPLED = "calibrated_on.json"
+"""Beside the fit of an index version: what the questions were like that it rests on, to compare later ones with."""
 BUNDLED = Path(__file__).resolve().parent.parent / "eval" / "questions" / "roles.jsonl"
 """Labelled questions on the bundled guides."""
 
@@ -34,6 +36,8 @@ class Example:
 
     signals: Mapping[str, float]
     answerable: bool
+    words: int = 0
+    """Of the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ def examples(engine: Engine, questions: Iterable[Labelled], generator: str = EXT
         events = engine.stream_answer(one.question, history=one.history, role=one.role, generator=generator)
         weighed = next((event for event in events if isinstance(event, Weighed)), None)
         events.close()
-        yield Example(weighed.signals, one.answerable) if weighed else None
+        yield Example(weighed.signals, one.answerable, len(one.question.split())) if weighed else None
 
 
 def calibrated(rows: Sequence[Example], name: str, judge: str = "") -> tuple[Fit, dict[str, Refusals]]:
@@ -134,3 +138,24 @@ def calibrated(rows: Sequence[Example], name: str, judge: str = "") -> tuple[Fit
         )
     judged = weighings.get(JUDGED)
     return Fit(name, weighings["plain"], judged, judge if judged else ""), refusals
+
+
+def write_sample(rows: Sequence[Example], fitted: Fit, folder: Path) -> None:
+    """Writes what the examples were like: their scores, how likely each has no answer by the fit, and their lengths."""
+    sample = {
+        "score": [row.signals["score"] for row in rows],
+        "unanswerable": [fitted.probability(row.signals) for row in rows],
+        "words": [row.words for row in rows],
+    }
+    aside = folder / f".{SAMPLED}"
+    aside.write_text(json.dumps(sample) + "\n", encoding="utf-8")
+    aside.replace(folder / SAMPLED)
+
+
+def read_sample(folder: Path) -> dict[str, list[float]] | None:
+    """The sample of an index version; None if there is none that can be read."""
+    try:
+        sample = json.loads((folder / SAMPLED).read_text(encoding="utf-8"))
+        return {name: [float(value) for value in sample[name]] for name in ("score", "unanswerable", "words")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -246,7 +246,7 @@ def _digest(identities: Iterable[Identity]) -> dict[str, Any]:
     """Stands for all that an index depends on in its documents."""
     digest, count = hashlib.sha256(), 0
     for one in identities:
-        row = {name: value for name, value in asdict(one).items() if name != "notes"}
+        row = {name: value for name, value in asdict(one).items() if name not in ("notes", "dated")}
         digest.update(_line(row).encode())
         count += 1
     return {"count": count, "sha256": digest.hexdigest()}

@@ -1,9 +1,10 @@
-"""The commands over the log of answers: `python -m rag log list | show | replay | delete`."""
+"""The commands over the log of answers: `python -m rag log list | show | replay | delete`, and `monitor`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,7 +54,7 @@ def show(context: click.Context, id: str, as_json: bool) -> None:  # noqa: A002 
 
     settings = _settings(context)
     receipt = receipts_in(settings).get(id)
-    rating = _rating(settings, receipt.id)
+    rating = _verdicts(settings).get(receipt.id)
     if as_json:
         click.echo(json_line(receipt.as_json() | {"rating": rating}))
     else:
@@ -115,20 +116,46 @@ def delete(context: click.Context, id: str | None, everything: bool, before: str
     click.echo(f"deleted {gone:,} receipt{'' if gone == 1 else 's'}")
 
 
+@click.command()
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 3650), help="How many to look back.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def monitor(context: click.Context, days: int, as_json: bool) -> None:
+    """Print how the answers of the last days went. Exit 1 when something should be looked at."""
+    from rag.monitoring import as_text
+    from rag.overview import Overview
+    from rag.terminal import Status, json_line, plain
+    from rag.wiring import open_engine, receipts_in
+
+    settings = _settings(context)
+    with Status() as status:
+        status("Opening the index …")
+        engine = open_engine(settings)
+        found = Overview(
+            lambda: engine,
+            receipts_in(settings),
+            settings.build,
+            verdicts=lambda: _verdicts(settings),
+            freshness_days=settings.freshness_days,
+        ).report(days)
+    click.echo(json_line(found.as_json()) if as_json else plain(as_text(found)))
+    sys.exit(bool(found.problems))
+
+
 def _settings(context: click.Context) -> Settings:
     from rag.settings import load_settings
 
     return load_settings(home=context.find_root().obj)
 
 
-def _rating(settings: Settings, id_: str) -> str | None:
-    """What was thought of an answer of the chat."""
+def _verdicts(settings: Settings) -> Mapping[str, str]:
+    """What was thought of answers of the chat, by the ids of their receipts."""
     from rag.conversations import Store
 
     if not settings.conversations.is_file():
-        return None
+        return {}
     with Store(settings.conversations) as store:
-        return store.verdicts().get(id_)
+        return store.verdicts()
 
 
 def _line(line: Line) -> str:

@@ -77,13 +77,15 @@ class Outcome:
     settings: Mapping[str, Any]
     rolewise: str
     roles: Roles
+    stages: Sequence[tuple[str, float, float]] = ()
+    """As of `Answer`; not kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What monitoring counts of a receipt; times are in milliseconds since the question came, None if none was taken.
 
-    `score` is that of the best passage by meaning, `words` counts those of the question.
+    `score` is that of the best evidence, None where none was weighed; `words` counts those of the question.
     """
 
     generator: str
@@ -190,7 +192,10 @@ class Receipts:
             rows = database.execute(
                 f"{query} ORDER BY number DESC LIMIT ?", (since, status, status, -1 if last is None else last)
             ).fetchall()
-        return [Line(*row[:-1], Facts(**json.loads(row[-1]))) for row in reversed(rows)]
+        return [
+            Line(number, id_, at, door, ended, question, Facts(**json.loads(facts)))
+            for number, id_, at, door, ended, question, facts in reversed(rows)
+        ]
 
     def get(self, id_: str) -> Receipt:
         """The receipt with this id, or with the number that it begins with. Raises ReceiptError."""
@@ -230,7 +235,7 @@ class Receipts:
 
     def _kept(self, outcome: Outcome) -> str:
         body = _body(outcome)
-        facts = asdict(_facts(outcome))
+        facts = asdict(facts_of(outcome))
         with self._writing() as database:
             last = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'receipts'").fetchone()
             number = 1 + (last[0] if last else 0)
@@ -384,18 +389,18 @@ def _body(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _facts(outcome: Outcome) -> Facts:
+def facts_of(outcome: Outcome) -> Facts:
+    """What is counted of an outcome."""
     record = outcome.record
     times: Mapping[str, float] = record.get("timings_ms", {})
     notice = str(record.get("notice", ""))
-    scores = [one["scores"]["dense"] for one in record["passages"] if "dense" in one["scores"]]
     return Facts(
         generator=record.get("generator", {}).get("name", outcome.asked_for),
         asked_for=outcome.asked_for,
         index=record.get("index", {}).get("version", ""),
         words=len(str(record["question"]).split()),
         struck=len(record["struck"]),
-        score=max(scores, default=None),
+        score=outcome.signals.get("score"),
         unanswerable=record.get("unanswerable"),
         retrieve=times.get("retrieve"),
         first_sentence=times.get("first_sentence"),

@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     """Whether each answer is kept in the log, `var/receipts.sqlite`, with personal data in the question replaced."""
     receipts_days: int = Field(default=90, ge=0)
     """After so many days a receipt is deleted; 0 keeps all."""
+    freshness_days: int = Field(default=0, ge=0)
+    """After so many days a document should be reviewed, which `monitor` then says; 0 asks for none."""
+    traces: str = ""
+    """Address of an OpenTelemetry collector (OTLP over HTTP), such as http://127.0.0.1:4318. OTEL_* variables, the
+    standard's own, count as well."""
 
     hosted_url: str = ""
     hosted_model: str = ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
 from typing import overload
 
@@ -37,6 +39,8 @@ class Identity:
     text_sha256: str
     notes: tuple[str, ...] = ()
     """What the reader of the file noticed; nothing depends on it."""
+    dated: str = ""
+    """When it was reviewed by its own words, else when its file was written: "2026-01-31". No index depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,14 @@ def _read(file: File, readings: Readings) -> Iterator[tuple[Path, Row] | Skipped
             for member in reading.about["members"]:
                 yield from _read(replace(file, member=member), readings)
         else:
-            yield file.root, Row(_identity(file, reading), reading.load)
+            yield file.root, Row(replace(_identity(file, reading), dated=_dated(file, reading)), reading.load)
+
+
+def _dated(file: File, reading: Reading) -> str:
+    """A date that is none counts for nothing."""
+    with contextlib.suppress(ValueError):
+        return date.fromisoformat(str(reading.about.get("reviewed", ""))[:10]).isoformat()
+    return datetime.fromtimestamp(file.path.stat().st_mtime, UTC).date().isoformat()
 
 
 def _identity(file: File, reading: Reading) -> Identity:

@@ -57,7 +57,7 @@ class WatchedEngine(Engine):
         signals: Mapping[str, float] = {}
         is_told = False
 
-        def tell(status: str, record: Mapping[str, Any]) -> str:
+        def tell(status: str, record: Mapping[str, Any], stages: Sequence[tuple[str, float, float]] = ()) -> str:
             nonlocal is_told
             is_told = True
             outcome = Outcome(
@@ -71,6 +71,7 @@ class WatchedEngine(Engine):
                 settings=self.settings,
                 rolewise=__version__,
                 roles=self.version.roles,
+                stages=stages,
             )
             return next(filter(None, [watcher(outcome) for watcher in self.watchers]), "")
 
@@ -84,7 +85,7 @@ class WatchedEngine(Engine):
                 if isinstance(event, Weighed):
                     signals = event.signals
                 elif isinstance(event, Finished):
-                    receipt = tell(event.answer.status, answer_record(event.answer))
+                    receipt = tell(event.answer.status, answer_record(event.answer), event.answer.stages)
                     event = Finished(replace(event.answer, receipt=receipt))
                 yield event
         except GeneratorExit:

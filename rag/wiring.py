@@ -22,6 +22,7 @@ from rag.embedding import SentenceTransformersEmbedder, has_cuda
 from rag.errors import IndexMissing, RolewiseError, SettingsError
 from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
+from rag.freshness import write_dates
 from rag.indexing import Builder, BuildReport
 from rag.inspection import Inspection, inspect
 from rag.isolation import Isolated
@@ -35,9 +36,10 @@ from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
 from rag.sources import Documents, Progress, read_documents
 from rag.tokens import TiktokenTokenizer
+from rag.tracing import Tracer, set_up
 from rag.vectors import POLICY, FaissIndex
 from rag.versions import CURRENT, IndexVersion, Store, current, latest_sound, open_version, read_manifest
-from rag.watching import WatchedEngine
+from rag.watching import WatchedEngine, Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ STAGES = {"hybrid": (DENSE, LEXICAL), "dense": (DENSE,), "lexical": (LEXICAL,)}
 """The searches that each value of the setting `retrieval` stands for."""
 NOT_BEARING = frozenset(
     "home token host_names hosted_key hosted_url hosted_timeout hosted_retries "
-    "threads repeats receipts receipts_days".split()
+    "threads repeats receipts receipts_days traces freshness_days".split()
 )
 """Settings that no answer depends on, or that are secret."""
 SAMPLING = {"temperature": 0, "seed": 0}
@@ -121,9 +123,11 @@ def build_index(
     The texts of the documents cannot be loaded any more.
     """
     with reading(settings, paths, progress) as (documents, cache):
-        return _builder(settings, make_embedder(settings, for_many=True), cache).build(
+        report = _builder(settings, make_embedder(settings, for_many=True), cache).build(
             documents, settings.build, progress
-        ), documents
+        )
+        write_dates({one.id: one.dated for one in documents.identities}, settings.build / report.version)
+        return report, documents
 
 
 def build_collection(
@@ -205,8 +209,9 @@ def _engine(
     *,
     door: Door | None = None,
     receipts: Receipts | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Engine:
-    """`receipts` are those to keep, by default those of the home."""
+    """`receipts` are those to keep, by default those of the home; `watchers` are told of answers beside them."""
 
     def opened(one: str) -> IndexVersion:
         return open_index(settings, embedder, one)
@@ -219,6 +224,8 @@ def _engine(
         notice = without_paths(notice)  # it goes to whoever asks
     fit, prompts = read_fit(settings.build / index.info.version), load_prompts(PROMPTS)
     keeps = settings.receipts and door is not None
+    if door:
+        set_up(settings.traces)
     receipts = receipts or receipts_in(settings)
     return WatchedEngine(
         version=index,
@@ -236,7 +243,7 @@ def _engine(
         answer_tokens=settings.answer_tokens,
         generator=settings.generator,
         door=door,
-        watchers=[receipts.keep] if keeps else (),
+        watchers=[*([receipts.keep] if keeps else ()), Tracer(), *watchers] if door else (),
         afterwards=receipts.expire if keeps else _nothing,
         settings=_bearing(settings, fit, prompts),
         repeats=Repeats(settings.repeats),
@@ -264,9 +271,17 @@ class LiveEngine:
     through the `door` leaves a receipt; without one nothing does.
     """
 
-    def __init__(self, settings: Settings, embedder: Embedder | None = None, *, door: Door | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        embedder: Embedder | None = None,
+        *,
+        door: Door | None = None,
+        watchers: Sequence[Watcher] = (),
+    ) -> None:
         self._settings = settings
         self._door = door
+        self._watchers = watchers
         self._receipts = receipts_in(settings)
         self.embedder = embedder or make_embedder(settings)
         self._generators = generators(settings)
@@ -290,10 +305,19 @@ class LiveEngine:
 
         It leaves no receipts: what a person deletes of their own documents is to be gone.
         """
-        return _engine(settings, self.embedder, self._generators, version)
+        unkept = settings.model_copy(update={"receipts": False})
+        watchers = self._watchers
+        return _engine(unkept, self.embedder, self._generators, version, door=self._door, watchers=watchers)
 
     def _opened(self) -> Engine:
-        return _engine(self._settings, self.embedder, self._generators, door=self._door, receipts=self._receipts)
+        return _engine(
+            self._settings,
+            self.embedder,
+            self._generators,
+            door=self._door,
+            receipts=self._receipts,
+            watchers=self._watchers,
+        )
 
     def _now(self) -> tuple[tuple[int, int], ...]:
         """What changes with the version in use or with its fit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -118,8 +119,8 @@ WORD = st.one_of(PLAIN, FIGURE)
     st.randoms(use_true_random=False),
 )
 def test_nothing_that_was_put_in_remains_and_all_else_does(
-    words: list[str], put: list[tuple[str, str]], random
-) -> None:  # type: ignore[no-untyped-def]
+    words: list[str], put: list[tuple[str, str]], random: Random
+) -> None:
     parts = [(word, word) for word in words] + [(f"; {value};", f"; [{kind}];") for kind, value in put]
     random.shuffle(parts)
     text, expected = (" ".join(column) for column in zip(*parts, strict=True)) if parts else ("", "")

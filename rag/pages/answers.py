@@ -39,11 +39,12 @@ _MARKERS = re.compile(r"(?: \[\d+\])+$")
 _LINK = re.compile(r"\s?\[\d+\]\(#source-[^)]*\)")
 
 
-def masthead(*, with_history: bool, with_documents: bool) -> str:
+def masthead(*, with_history: bool, with_documents: bool, with_monitor: bool = False) -> str:
     """What stands above the chat: the other pages, and the conversations to choose from."""
     history = '<button type="button" class="tab" id="history-open" aria-haspopup="dialog">Conversations</button>'
     links = ['<a class="tab" href="/" aria-current="page">Chat</a>', '<a class="tab" href="/search">Search</a>']
     links += ['<a class="tab" href="/documents">Documents</a>'] if with_documents else []
+    links += ['<a class="tab" href="/monitor">Monitor</a>'] if with_monitor else []
     links += ['<a class="tab new" href="/">New conversation</a>', history] if with_history else []
     return (
         '<header class="masthead"><h1>Rolewise</h1><p>Answers from documents, every sentence with its quotation.</p>'

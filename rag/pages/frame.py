@@ -18,7 +18,12 @@ MOST_LISTED = 500
 def page(title: str, body: str, *, within: str = "", script: str = "") -> str:
     """A whole page. `within` is the parameter `in`, which every link carries on; `body` is markup."""
     same = {"in": within}
-    links = {"Chat": address("/", same), "Search": address("/search", same), "Documents": "/documents"}
+    links = {
+        "Chat": address("/", same),
+        "Search": address("/search", same),
+        "Documents": "/documents",
+        "Monitor": "/monitor",
+    }
     current = ' aria-current="page"'
     items = "".join(f'<a href="{to}"{current if name == title else ""}>{name}</a>' for name, to in links.items())
     tail = f'<script src="{static_address(script)}" defer></script>' if script else ""

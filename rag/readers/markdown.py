@@ -42,11 +42,11 @@ def read(raw: bytes) -> Parsed:
 
 
 def _about(front_matter: Any) -> dict[str, Any]:
-    """Title, role and aliases as text. All else is left out: dates as keys, or lists that hold themselves, say nothing
-    of a document."""
+    """Title, role, aliases and when it was reviewed, as text. All else is left out: dates as keys, or lists that hold
+    themselves, say nothing of a document."""
     fields = front_matter if isinstance(front_matter, dict) else {}
     aliases = fields.get("aliases")
-    plain = {name: text for name in ("title", "role") if (text := _scalar(fields.get(name)))}
+    plain = {name: text for name in ("title", "role", "reviewed") if (text := _scalar(fields.get(name)))}
     listed = list(filter(None, map(_scalar, aliases if isinstance(aliases, list) else [aliases])))
     return {**plain, "aliases": listed} if listed else plain
 
