@@ -76,10 +76,13 @@ class Tracer:
 
 
 def _draft(outcome: Outcome, lasted: float) -> list[tuple[str, float, float]]:
-    """The stage of writing, among whose sentences the checks lie: from the judgement to the end, if any was written."""
-    judged = max((end for name, _, end in outcome.stages if name == "judge"), default=None)
+    """The stage of writing, among whose sentences the checks lie: from what is before it to the end, if any was written.
+
+    Roles that are set side by side are not written.
+    """
+    decided = max((end for name, _, end in outcome.stages if name in ("evidence", "judge")), default=None)
     is_written = outcome.status in ("answered", "partial")
-    return [("draft", judged, lasted)] if is_written and judged is not None else []
+    return [("draft", decided, lasted)] if is_written and decided is not None else []
 
 
 def _attributes(outcome: Outcome) -> dict[str, Any]:

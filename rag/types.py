@@ -212,7 +212,7 @@ class Answer:
     """The id under which the answer is kept in the log; empty if none is."""
     repeated: bool = False
     """Whether it was written when the same was asked before. The timings are those of the repetition."""
-    stages: tuple[tuple[str, float, float], ...] = ()
+    stages: tuple[tuple[str, float, float], ...] = field(default=(), compare=False)
     """What was done, from when to when, in milliseconds since the question came; not in the record."""
 
 

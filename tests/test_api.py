@@ -28,6 +28,7 @@ from rag.languages import language_of
 from rag.prompts import load_prompts
 from rag.protocols import Draft, Generator
 from rag.record import answer_record
+from rag.repeats import Repeats
 from rag.retrieval import HybridRetriever
 from rag.slots import Slots
 from rag.sources import read_documents
@@ -112,6 +113,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
         prompts=load_prompts(PROMPTS),
         fit=STRICT,
         language_of=language_of,
+        repeats=Repeats(0),  # the tests ask the same again and again
     )
 
 

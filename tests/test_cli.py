@@ -58,7 +58,7 @@ def test_a_build_ends_with_a_summary(shelf: Path, tmp_path: Path) -> None:
 
 def test_search_prints_passages_with_ranks_per_stage(home: Path) -> None:
     shown = run(home, "search", "flour and yeast", "-k", "1").stdout
-    assert shown.startswith("1. Baker > Skills\n   baker:106-203  score 0.0328  dense #1 (")
+    assert shown.startswith("1. Baker > Skills\n   baker:106-203  score 1.0000  dense #1 (")
     assert "lexical #1 (" in shown
     record = json.loads(run(home, "search", "flour and yeast", "--json").stdout)
     assert [one["id"] for one in record["passages"]][0] == "baker:106-203"

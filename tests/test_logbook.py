@@ -95,7 +95,7 @@ def test_a_receipt_is_shown_with_all_that_made_the_answer(home: Path) -> None:
     assert used["refusal"] == 0.5
     assert used["generator"] == "extractive"
     assert used["sampling"] == {"temperature": 0, "seed": 0}
-    assert {"system", "draft"} <= set(used["prompts"])
+    assert {"system", "question"} <= set(used["prompts"])
     assert used["fit"]
     assert not {"home", "token", "hosted_key", "hosted_url"} & set(used)
     assert kept["rating"] is None

@@ -106,6 +106,7 @@ def test_a_row_holds_the_answer_what_it_is_worth_and_what_it_came_from(over: Ove
     assert set(row.pop("timings_ms")) >= {"retrieve", "total"}
     assert 0 <= row.pop("unanswerable") < 0.5
     assert row.pop("labels") == []
+    assert row.pop("repeated") is False
     assert len(row.pop("prompt_sha256")) == len(row.pop("question_sha256")) == 64
     measures = row.pop("measures")
     assert measures.pop("nDCG@10") == pytest.approx(1)
