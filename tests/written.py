@@ -10,6 +10,7 @@ import importlib.metadata
 import re
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -41,24 +42,27 @@ def direct(*, development: bool) -> list[str]:
     return [Requirement(one).name for one in wanted]
 
 
+def stated(package: str, name: str) -> list[str]:
+    """All values of a field of a package's metadata."""
+    values: list[str] | None = importlib.metadata.metadata(package).get_all(name)
+    return values or []
+
+
 def licence_of(package: str) -> str:
-    metadata = importlib.metadata.metadata(package)
-    if expression := metadata.get("License-Expression"):
-        return expression
-    classified = [
-        one.rpartition(" :: ")[2] for one in metadata.get_all("Classifier", []) if one.startswith("License ::")
-    ]
-    stated = (metadata.get("License") or "").partition("\n")[0]
-    return " and ".join(classified) or stated or NOT_IN_METADATA[package]
+    if expression := stated(package, "License-Expression"):
+        return expression[0]
+    classified = [one.rpartition(" :: ")[2] for one in stated(package, "Classifier") if one.startswith("License ::")]
+    written = "".join(stated(package, "License")).partition("\n")[0]
+    return " and ".join(classified) or written or NOT_IN_METADATA[package]
 
 
 def home_of(package: str) -> str:
-    metadata = importlib.metadata.metadata(package)
-    named = dict(one.lower().split(", ", 1) for one in metadata.get_all("Project-URL", []))
+    pairs = (one.partition(", ") for one in stated(package, "Project-URL"))
+    named = {name.lower(): address for name, _, address in pairs}
     for name in ("repository", "source", "source code", "github", "homepage", "code"):
         if name in named:
             return named[name]
-    return metadata.get("Home-page") or ""
+    return "".join(stated(package, "Home-page"))
 
 
 def packages(*, development: bool) -> str:
@@ -76,7 +80,7 @@ def models() -> str:
 
 def current(text: str) -> str:
     """The text with each block as it should be now."""
-    blocks = {
+    blocks: dict[str, Callable[[], str]] = {
         "layers": picture,
         "models": models,
         "packages": lambda: packages(development=False),
