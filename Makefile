@@ -6,27 +6,28 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 # Python compiles what it imports; pip would compile all of every package, a minute for what is mostly never read.
 INSTALL := $(PIP) install --quiet --progress-bar on --no-compile -c constraints.txt
 
-.PHONY: chat test test-fast eval-gate lint format lock clean
+.PHONY: chat test test-fast eval-gate models lint format lock clean
 
 chat: $(VENV)/.installed
 	@$(RUN) -m rag models pull all-MiniLM-L6-v2 >/dev/null
 	@$(RUN) -m rag index build
 	@$(RUN) -m rag serve --open
 
-test: lint
-	$(RUN) -m rag models pull all-MiniLM-L6-v2
-	$(RUN) -m rag models pull smollm2-135m
+test: lint models
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 test-fast: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not models and not browser"
 
 # Asks a part of the development questions and fails if the answers became worse than those of the kept run.
-eval-gate: $(VENV)/.tested
-	$(RUN) -m rag models pull all-MiniLM-L6-v2
+eval-gate: models
 	rm -rf var/eval/gate
 	$(RUN) -m eval run --split dev --limit 30 -o var/eval/gate
 	$(RUN) -m eval compare --part eval/results/extractive-dev.jsonl var/eval/gate
+
+models: $(VENV)/.tested
+	$(RUN) -m rag models pull all-MiniLM-L6-v2
+	$(RUN) -m rag models pull smollm2-135m
 
 lint: $(VENV)/.tested
 	$(RUN) -m ruff check .
