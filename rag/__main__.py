@@ -196,6 +196,7 @@ def rollback(context: click.Context, version: str | None) -> None:
     """Switch to VERSION, if it is sound [default: the one written before the current one]."""
     from rag.errors import IndexDamaged, IndexMissing
     from rag.versions import current, faults, switch, versions
+    from rag.wiring import follow
 
     folder = settings_of(context).build
     in_use = current(folder)
@@ -208,6 +209,7 @@ def rollback(context: click.Context, version: str | None) -> None:
     if (folder / version).is_dir() and (found := faults(folder / version)):
         raise IndexDamaged(f"{found[0]}. Nothing was switched; see: python -m rag index list")
     switch(folder, version)
+    follow(settings_of(context))
     click.echo(f"{in_use} -> {version}")
 
 
@@ -219,9 +221,11 @@ def rollback(context: click.Context, version: str | None) -> None:
 def prune(context: click.Context, keep: int) -> None:
     """Delete old index versions."""
     from rag.versions import prune as prune_versions
+    from rag.wiring import follow
 
     for version in prune_versions(settings_of(context).build, keep):
         click.echo(f"deleted {version}")
+    follow(settings_of(context))
 
 
 @cli.command()

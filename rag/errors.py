@@ -13,6 +13,7 @@ RolewiseError
 ├── ModelError         a model is unknown, not pulled, or its file is not the expected one
 │   └── ModelMissing
 ├── GeneratorError     a generator failed while answering
+├── EngineError        the server that holds the index cannot be reached or used
 └── Busy               too many ask at once
 """
 
@@ -66,6 +67,10 @@ class ModelMissing(ModelError):
 
 
 class GeneratorError(RolewiseError):
+    pass
+
+
+class EngineError(RolewiseError):
     pass
 
 

@@ -81,7 +81,7 @@ class Builder:
         inputs = self._inputs(known)
         version = id_of(inputs)
         with Writing(folder) as writing:
-            if (folder / version).is_dir() and not faults(folder / version):
+            if (folder / version).is_dir() and not faults(folder / version) and self.store.holds(version):
                 report = BuildReport(version, **read_manifest(folder, version)["counts"], was_there=True)
             else:
                 with writing.aside(version) as aside:

@@ -33,6 +33,15 @@ class Settings(BaseSettings):
     passage_tokens: int = Field(default=200, ge=32)
     """Word pieces of a passage's own text. The embedder's limit, less the heading trail, applies as well."""
 
+    engine: Literal["files", "postgres"] = "files"
+    """What searches: files on this machine, or PostgreSQL with pgvector ("postgres", docs/cluster.md)."""
+    postgres_dsn: SecretStr = SecretStr("")
+    """How to reach it: host=… dbname=… user=…, or an address that begins with postgresql://."""
+    postgres_shards: tuple[SecretStr, ...] = ()
+    """The servers that hold the rows, each as `postgres_dsn`, if not that one itself."""
+    postgres_ef_search: int = Field(default=100, ge=60, le=1000)
+    """How many rows a walk through the graph keeps in view: more find more of the nearest and take longer."""
+
     retrieval: RetrievalName = "hybrid"
     """Search by meaning ("dense"), by words ("lexical", BM25), or both, fused."""
     passages: int = Field(default=10, ge=1, le=100)

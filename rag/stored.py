@@ -148,6 +148,12 @@ class StoredDocuments(Mapping[str, Document]):
         """How many passages each document has."""
         return dict(zip(self._ids, np.diff(self._places["row"]).tolist(), strict=True))
 
+    def label_runs(self) -> Iterator[tuple[str, int, int]]:
+        """The roles and titles of the documents, each with a half-open run of the rows that bear it."""
+        for number, head in enumerate(self.heads.values()):
+            for label in sorted({head.title, head.role or head.title}):
+                yield label, *self.rows(number)
+
     def rows_among(self, numbers: Iterable[int]) -> Rows:
         """The rows of the passages of several documents, in order."""
         chosen = np.zeros(len(self), dtype=bool)

@@ -142,7 +142,7 @@ class Uploads:
             if known := self._collections.get(owner):
                 return known
             home = self._settings.home / "var" / "collections" / (owner or OWN)
-            settings = self._settings.model_copy(update={"home": home})
+            settings = self._settings.model_copy(update={"home": home, "engine": "files"})
             made = self._collections[owner] = Collection(self._engine, settings, self._asked)
         made.recover()
         return made

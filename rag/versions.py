@@ -53,6 +53,8 @@ class Store:
     open_vectors: Callable[[Path], VectorIndex]
     write_lexical: Callable[[Iterable[str], Path], None]
     open_lexical: Callable[[Path], LexicalIndex]
+    holds: Callable[[str], bool] = lambda _version: True
+    """Whether what lies outside the version's folder is there."""
 
 
 class IndexVersion:

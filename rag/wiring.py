@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -28,17 +30,20 @@ from rag.inspection import Inspection, inspect
 from rag.isolation import Isolated
 from rag.languages import language_of
 from rag.lexical import K1, TOKENIZER, B, Bm25Index
+from rag.postgres import Database
+from rag.postgres_search import PostgresHybrid, PostgresRetriever, PostgresVectors, PostgresWords, measured
 from rag.prompts import Prompts, load_prompts
-from rag.protocols import Embedder, Generator, Vectors
+from rag.protocols import Embedder, Generator, Retriever, Vectors
 from rag.receipts import Door, Receipts
 from rag.repeats import Repeats
 from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
 from rag.sources import Documents, Progress, read_documents
+from rag.stored import StoredDocuments
 from rag.tokens import TiktokenTokenizer
 from rag.tracing import Tracer, set_up
 from rag.vectors import POLICY, FaissIndex
-from rag.versions import CURRENT, IndexVersion, Store, current, latest_sound, open_version, read_manifest
+from rag.versions import CURRENT, IndexVersion, Store, current, latest_sound, open_version, read_manifest, versions
 from rag.watching import WatchedEngine, Watcher
 
 logger = logging.getLogger(__name__)
@@ -81,7 +86,11 @@ def make_embedder(settings: Settings, *, for_many: bool = False) -> Embedder:
     return SentenceTransformersEmbedder(folder, **identity, device="cuda" if on_card else "cpu")
 
 
-def make_store() -> Store:
+def make_store(settings: Settings | None = None) -> Store:
+    """Where versions are searched: in files, unless the settings name an engine."""
+    if settings and settings.engine == "postgres":
+        return _postgres_store(_database(settings))
+
     def write_vectors(vectors: Vectors, path: Path) -> Mapping[str, Any]:
         index = FaissIndex.build(vectors)
         index.save(path)
@@ -98,6 +107,59 @@ def make_store() -> Store:
         write_lexical=write_lexical,
         open_lexical=Bm25Index.open,
     )
+
+
+def _postgres_store(database: Database) -> Store:
+    """Nothing but texts and the manifest is in the folder of a version, whose name is that of its tables."""
+
+    def version_of(path: Path) -> str:
+        return path.parent.name.lstrip(".")
+
+    def write_vectors(vectors: Vectors, path: Path) -> Mapping[str, Any]:
+        runs = StoredDocuments(path.parent).label_runs()
+        facts = database.write_vectors(vectors, runs, version_of(path))
+        return {"engine": "postgresql", **measured(PostgresVectors(database, facts), vectors)}
+
+    return Store(
+        vectors="pgvector inner product, hnsw halfvec",
+        lexical=f"tsvector bm25 k1={K1} b={B}, {TOKENIZER}",
+        write_vectors=write_vectors,
+        open_vectors=lambda path: PostgresVectors(database, database.facts(version_of(path))),
+        write_lexical=lambda texts, path: database.write_words(texts, version_of(path)),
+        open_lexical=lambda path: PostgresWords(database, database.facts(version_of(path))),
+        holds=database.holds,
+    )
+
+
+def _database(settings: Settings) -> Database:
+    if not (dsn := settings.postgres_dsn.get_secret_value()):
+        raise SettingsError(
+            "the engine postgres needs postgres_dsn. Set ROLEWISE_POSTGRES_DSN, or put it in rolewise.toml."
+        )
+    shards = tuple(one.get_secret_value() for one in settings.postgres_shards)
+    return _database_of(dsn, shards, settings.postgres_ef_search)
+
+
+@functools.cache
+def _database_of(dsn: str, shards: tuple[str, ...], walk: int) -> Database:
+    """One for each server, whose connections all threads share."""
+    database = Database(dsn, k1=K1, b=B, shards=shards, walk=walk)
+    atexit.register(database.close)
+    return database
+
+
+def follow(settings: Settings) -> None:
+    """An engine's current version becomes that of the folder, and its tables of versions that the folder has not go."""
+    if settings.engine == "postgres":
+        _database(settings).publish(current(settings.build), versions(settings.build))
+
+
+def make_retriever(settings: Settings, index: IndexVersion, embedder: Embedder) -> Retriever:
+    stages = STAGES[settings.retrieval]
+    if isinstance(index.vectors, PostgresVectors):
+        hybrid = PostgresHybrid(index.vectors.database, index.vectors.facts)
+        return PostgresRetriever(index, embedder, hybrid, settings.candidates, settings.rrf_k, stages)
+    return HybridRetriever(index, embedder, settings.candidates, settings.rrf_k, stages)
 
 
 @contextlib.contextmanager
@@ -123,10 +185,10 @@ def build_index(
     The texts of the documents cannot be loaded any more.
     """
     with reading(settings, paths, progress) as (documents, cache):
-        report = _builder(settings, make_embedder(settings, for_many=True), cache).build(
-            documents, settings.build, progress
-        )
+        builder = _builder(settings, make_embedder(settings, for_many=True), cache)
+        report = builder.build(documents, settings.build, progress)
         write_dates({one.id: one.dated for one in documents.identities}, settings.build / report.version)
+        follow(settings)
         return report, documents
 
 
@@ -151,7 +213,7 @@ def forget_others(settings: Settings, paths: Sequence[Path]) -> None:
 
 
 def _builder(settings: Settings, embedder: Embedder, cache: Cache) -> Builder:
-    return Builder(embedder, TiktokenTokenizer(), make_store(), settings.passage_tokens, cache)
+    return Builder(embedder, TiktokenTokenizer(), make_store(settings), settings.passage_tokens, cache)
 
 
 def inspected(settings: Settings, paths: Sequence[Path] = (), *, progress: Progress = lambda *_: None) -> Inspection:
@@ -176,7 +238,7 @@ def open_index(settings: Settings, embedder: Embedder, version: str | None = Non
         embedder=embedder.name,
         embedder_sha256=embedder.sha256,
         passage_tokens=settings.passage_tokens,
-        store=make_store(),
+        store=make_store(settings),
         version=version,
     )
 
@@ -230,7 +292,7 @@ def _engine(
     return WatchedEngine(
         version=index,
         embedder=embedder,
-        retriever=HybridRetriever(index, embedder, settings.candidates, settings.meaning, STAGES[settings.retrieval]),
+        retriever=make_retriever(settings, index, embedder),
         evidence=EvidenceFinder(index, embedder),
         generator_named=named,
         fit=fit,

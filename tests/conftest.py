@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from rag.tokens import TiktokenTokenizer
 from rag.versions import IndexVersion, open_version
 from rag.wiring import PROMPTS, make_store
 from rag.words import stems
+from tests.servers import Server, binaries, owner_of, servers_folder
 
 
 class HashingEmbedder:
@@ -210,3 +212,54 @@ def endpoint(smollm2: Path) -> Iterator[Endpoint]:
     server = xllamacpp.Server(params)
     yield Endpoint(f"{server.listening_address}/v1", key)
     del server
+
+
+@pytest.fixture(scope="session")
+def postgres_folder() -> Iterator[tuple[Path, Path]]:
+    """A folder for real PostgreSQL servers, and their programs."""
+    with servers_folder() as folder:
+        try:
+            programs = binaries(folder)
+        except ImportError as error:
+            pytest.skip(str(error))
+        yield folder, programs
+
+
+@pytest.fixture
+def server(postgres_folder: tuple[Path, Path]) -> Iterator[Callable[[str], Server]]:
+    """Makes servers by name, which are stopped and gone when the test is over."""
+    folder, programs = postgres_folder
+    own = folder / secrets.token_hex(4)
+    made: list[Server] = []
+
+    def make(name: str) -> Server:
+        if not own.is_dir():
+            own.mkdir()
+            shutil.chown(own, *owner_of(folder))
+        made.append(Server(own, programs, name))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+    shutil.rmtree(own, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(postgres_folder: tuple[Path, Path]) -> Iterator[str]:
+    folder, programs = postgres_folder
+    shared = Server(folder, programs, "shared").create().start()
+    yield shared.dsn
+    shared.stop()
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """How to reach a real PostgreSQL that holds nothing yet."""
+    import psycopg
+
+    from rag.statements import SCHEMA
+
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE".encode())
+    return postgres_server

@@ -6,6 +6,9 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.lexical import K1, B, Bm25Index
-from rag.protocols import Rows, Vectors
+from rag.postgres import Database
+from rag.postgres_search import PostgresVectors, PostgresWords
+from rag.protocols import LexicalIndex, Rows, VectorIndex, Vectors
 from rag.vectors import FEWEST_LISTS, FaissIndex
 from rag.words import stems
 
@@ -31,15 +36,75 @@ EXACT = ["Flat", "SQfp16"]
 IN_LISTS = ["IVF32,SQ8", "IVF32,SQfp16"]
 
 
+CASES = (st.integers(1, 30), st.integers(1, 35), st.integers(0, 1000), st.booleans())
+VERSION = "0123456789ab"
+IN_ENGINE = pytest.param("postgres", marks=pytest.mark.postgres)
+MakeVectors = Callable[[Vectors], VectorIndex]
+MakeWords = Callable[[Sequence[str]], LexicalIndex]
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: str) -> Iterator[Database]:
+    with closing(Database(postgres_server, k1=K1, b=B)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def in_engine(database: Database) -> MakeVectors:
+    def make(vectors: Vectors) -> VectorIndex:
+        database.write_words(["word"] * len(vectors), VERSION)
+        return PostgresVectors(database, database.write_vectors(vectors, [], VERSION))
+
+    return make
+
+
+@pytest.fixture(params=[*EXACT, IN_ENGINE])
+def make_vectors(request: pytest.FixtureRequest) -> MakeVectors:
+    if request.param in EXACT:
+        return partial(FaissIndex.build, factory=request.param)
+    made: MakeVectors = request.getfixturevalue("in_engine")
+    return made
+
+
+@pytest.fixture(params=["mapped", "whole", IN_ENGINE])
+def make_words(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeWords:
+    def in_files(texts: Sequence[str]) -> LexicalIndex:
+        monkeypatch.setattr("rag.mapped.LARGE", {"mapped": 1, "whole": 2**40}[request.param])
+        Bm25Index.build(texts).save(tmp_path / "lexical")
+        return Bm25Index.open(tmp_path / "lexical")
+
+    def in_engine(texts: Sequence[str]) -> LexicalIndex:
+        database: Database = request.getfixturevalue("database")
+        database.write_words(texts, VERSION)
+        return PostgresWords(database, database.write_vectors(unit_rows(len(texts), 0), [], VERSION))
+
+    return in_engine if request.param == "postgres" else in_files
+
+
 @pytest.mark.parametrize("factory", EXACT)
-@given(st.integers(1, 30), st.integers(1, 35), st.integers(0, 1000), st.booleans())
+@given(*CASES)
 @settings(max_examples=40, deadline=None)
 def test_vectors_are_found_as_by_looking_at_each(factory: str, count: int, k: int, seed: int, filtered: bool) -> None:
-    vectors, queries = unit_rows(count, seed), unit_rows(3, seed + 1)
+    vectors = unit_rows(count, seed)
     if factory == "SQfp16":
         vectors = vectors.astype(np.float16).astype(np.float32)  # what it keeps
+    check_vectors(partial(FaissIndex.build, factory=factory), vectors, k, seed, filtered)
+
+
+@pytest.mark.postgres
+@given(case=st.tuples(*CASES))
+@settings(max_examples=8, deadline=None)
+def test_vectors_are_found_so_in_an_engine(in_engine: MakeVectors, case: tuple[int, int, int, bool]) -> None:
+    count, k, seed, filtered = case
+    check_vectors(in_engine, unit_rows(count, seed), k, seed, filtered)
+
+
+def check_vectors(make: MakeVectors, vectors: Vectors, k: int, seed: int, filtered: bool) -> None:
+    count, queries = len(vectors), unit_rows(3, seed + 1)
     allowed = np.arange(0, count, 2) if filtered else np.arange(count)
-    scores, rows = FaissIndex.build(vectors, factory).search(queries, k, allowed if filtered else None)
+    index = make(vectors)
+    scores, rows = index.search(queries, k, allowed if filtered else None)
+    assert len(index) == count
     assert (scores.shape, rows.shape) == ((3, k), (3, k))
     for query, of_query, found in zip(queries, scores, rows, strict=True):
         exact = sorted((-float(vectors[row] @ query), int(row)) for row in allowed)[:k]
@@ -49,10 +114,9 @@ def test_vectors_are_found_as_by_looking_at_each(factory: str, count: int, k: in
         assert set(of_query[len(exact) :]) <= {-np.inf}
 
 
-@pytest.mark.parametrize("factory", EXACT)
-def test_equal_vectors_come_in_order_of_row(factory: str) -> None:
+def test_equal_vectors_come_in_order_of_row(make_vectors: MakeVectors) -> None:
     vectors = np.repeat(unit_rows(1, 0), 9, axis=0)
-    _, rows = FaissIndex.build(vectors, factory).search(vectors[:1], 5)
+    _, rows = make_vectors(vectors).search(vectors[:1], 5)
     assert rows.tolist() == [[0, 1, 2, 3, 4]]
 
 
@@ -203,11 +267,8 @@ def bm25(question: str) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("question", ["grain", "baking bread", "who bakes the grain", "millers", "zebra", ""])
-@pytest.mark.parametrize("large", [1, 2**40], ids=["mapped", "whole"])
-def test_words_are_scored_by_bm25(question: str, large: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rag.mapped.LARGE", large)
-    Bm25Index.build(TEXTS).save(tmp_path / "lexical")
-    scores, rows = Bm25Index.open(tmp_path / "lexical").search(question, 10)
+def test_words_are_scored_by_bm25(question: str, make_words: MakeWords) -> None:
+    scores, rows = make_words(TEXTS).search(question, 10)
     expected = bm25(question)
     assert [int(row) for row in rows] == sorted(expected, key=lambda row: (-expected[row], row))
     np.testing.assert_allclose(scores, [expected[int(row)] for row in rows], rtol=1e-5)
@@ -238,7 +299,7 @@ def test_the_same_texts_give_the_same_files_in_any_process(tmp_path: Path) -> No
     assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names[0])
 
 
-def test_only_the_given_rows_are_searched_and_only_k_come() -> None:
-    index = Bm25Index.build(TEXTS)
+def test_only_the_given_rows_are_searched_and_only_k_come(make_words: MakeWords) -> None:
+    index = make_words(TEXTS)
     assert index.search("bread grain", 10, np.array([1, 3]))[1].tolist() == [1]
     assert index.search("bread grain", 1)[1].tolist() == [4]

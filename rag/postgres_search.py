@@ -1,0 +1,230 @@
+"""Searching an index version in PostgreSQL: by meaning, by words, or by both fused in one statement.
+
+What comes in are questions, their vectors and the rows to search among, what goes out rows or passages with scores, as
+from the files' indexes. Nothing here writes, or knows how a server is reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rag import statements
+from rag.errors import IndexMismatch
+from rag.postgres import BUILD, LONGEST_STEM, Database, Facts, named, stems_of
+from rag.protocols import Embedder, Rows, Vectors
+from rag.retrieval import AMONG_FAVOURED, DENSE, LEXICAL
+from rag.statements import SCHEMA
+from rag.types import ScoredPassage
+from rag.versions import IndexVersion
+
+SAMPLE, NEAREST = 50, 10
+"""Vectors of its own by which a graph is measured, each of which asks for the ten nearest."""
+CHUNK = 20_000
+"""Vectors that are compared at once while it is."""
+
+
+@dataclass(frozen=True)
+class _Searching:
+    """A version in a database. Few rows are searched one by one; among many a walk goes on until enough are met."""
+
+    database: Database
+    facts: Facts
+
+    def __len__(self) -> int:
+        return self.facts.passages
+
+    def run(self, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        with self.database.connection() as connection:
+            return connection.execute(named(query, self.facts.version, self.facts.dimension), values).fetchall()
+
+    def for_vector(self, vector: Vectors, k: int) -> dict[str, Any]:
+        if len(vector) != self.facts.dimension:
+            raise IndexMismatch(
+                f"index {self.facts.version} has vectors of {self.facts.dimension} dimensions, the embedder gives "
+                f"{len(vector)}. {BUILD}"
+            )
+        near = statements.OVERSAMPLED * k
+        few = max(self.database.few, near * self.facts.passages // statements.MAX_SCANNED)
+        return {"vector": str(np.asarray(vector, np.float32).tolist()), "depth": k, "near": near, "few": few}
+
+    def forstems_of(self, asked: Sequence[str], k: int) -> dict[str, Any]:
+        k1, b = self.database.k1, self.database.b
+        return {
+            "stems": list(asked),
+            "passages": self.facts.passages,
+            "scored": statements.MOST_SCORED // max(1, len(asked)),
+            "thresholds": statements.thresholds(),
+            "least": k1 * (1 - b),
+            "slope": k1 * b / self.facts.length if self.facts.length else 0.0,
+            "depth": k,
+            **{f"stem_{number}": stem for number, stem in enumerate(asked)},
+            **{f"query_{number}": f"'{stem}'" for number, stem in enumerate(asked)},
+        }
+
+
+class PostgresVectors(_Searching):
+    """Implements protocols.VectorIndex. Among more than `few` rows a search may miss some of the nearest."""
+
+    def search(self, queries: Vectors, k: int, rows: Rows | None = None) -> tuple[Vectors, Rows]:
+        tables = [] if rows is None else [statements.within("limits", labels=False, rows=True)]
+        stage = statements.nearest("limits" if tables else "", graph=self.facts.graph)
+        query = statements.statement(tables, f"SELECT row, score FROM ({stage}) found ORDER BY score DESC, row")
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        found = np.full((len(queries), k), -1, dtype=np.int64)
+        limits = {} if rows is None else {"rows": multirange_of(rows)}
+        for number, vector in enumerate(queries):
+            for place, (row, score) in enumerate(self.run(query, self.for_vector(vector, k) | limits)):
+                found[number, place], scores[number, place] = row, score
+        return scores, found
+
+
+class PostgresWords(_Searching):
+    """Implements protocols.LexicalIndex."""
+
+    def search(self, question: str, k: int, rows: Rows | None = None) -> tuple[Vectors, Rows]:
+        asked = list(dict.fromkeys(stems_of(question)))
+        found: list[tuple[Any, ...]] = []
+        if asked:
+            tables = [] if rows is None else [statements.within("limits", labels=False, rows=True)]
+            query = statements.sharing("limits" if tables else "", len(asked))
+            limits = {} if rows is None else {"rows": multirange_of(rows)}
+            found = self.run(
+                statements.statement([*tables, statements.asked()], query), self.forstems_of(asked, k) | limits
+            )
+        scores = np.array([score for _, score in found], dtype=np.float32)
+        return scores, np.array([row for row, _ in found], dtype=np.int64)
+
+    def frequency(self, stem: str) -> int:
+        found = self.run(f"SELECT passages FROM {SCHEMA}.stems_$t WHERE stem = %(stem)s", {"stem": stem[:LONGEST_STEM]})
+        return int(found[0][0]) if found else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A row with its fused score, and by the number of the stage its rank and score there."""
+
+    row: int
+    score: float
+    ranks: Mapping[int, int]
+    scores: Mapping[int, float]
+
+
+class PostgresHybrid(_Searching):
+    """Searches by meaning and by words and fuses both, in one statement."""
+
+    def search(
+        self,
+        question: str,
+        vector: Vectors | None,
+        k: int,
+        *,
+        candidates: int,
+        rrf_k: int,
+        by_words: bool,
+        labels: Sequence[Sequence[str]],
+        rows: Rows | None,
+    ) -> list[Fused]:
+        """The `k` best rows. For each of `labels` (roles and titles; none for all) a stage by meaning if there is a
+        vector, then one by words if they are wanted."""
+        asked = list(dict.fromkeys(stems_of(question))) if by_words else []
+        depth = max(k, candidates)
+        tables, stages = [statements.asked()] if asked else [], []
+        values: dict[str, Any] = {"k": k, "rrf_k": rrf_k} | self.forstems_of(asked, depth)
+        if vector is not None:
+            values |= self.for_vector(vector, depth)
+        if rows is not None:
+            values["rows"] = multirange_of(rows)
+        numbers = []
+        for number, among in enumerate(labels):
+            limits = f"limits_{number}" if among or rows is not None else ""
+            if limits:
+                tables.append(statements.within(limits, labels=bool(among), rows=rows is not None))
+                values[f"{limits}_labels"] = list(among)
+            if vector is not None:
+                stages.append(statements.nearest(limits, graph=self.facts.graph))
+                numbers.append(2 * number)
+            if asked:
+                stages.append(statements.sharing(limits, len(asked)))
+                numbers.append(2 * number + 1)
+        if not stages:
+            return []
+        return [
+            Fused(
+                row,
+                score,
+                {numbers[stage]: rank for stage, rank in zip(found, ranks, strict=True)},
+                {numbers[stage]: one for stage, one in zip(found, scores, strict=True)},
+            )
+            for row, score, found, ranks, scores in self.run(statements.fused(tables, stages), values)
+        ]
+
+
+@dataclass(frozen=True)
+class PostgresRetriever:
+    """Implements protocols.Retriever as retrieval.HybridRetriever does, and gives the same passages and scores, by one
+    statement for each question. `candidates` is how many rows each search contributes."""
+
+    version: IndexVersion
+    embedder: Embedder
+    index: PostgresHybrid
+    candidates: int = 50
+    rrf_k: int = 60
+    stages: Sequence[str] = (DENSE, LEXICAL)
+
+    def retrieve(
+        self,
+        question: str,
+        k: int,
+        labels: Sequence[str] = (),
+        favoured: Sequence[str] = (),
+        rows: Rows | None = None,
+    ) -> list[ScoredPassage]:
+        """As `Retriever`. Passages about the favoured labels are ranked once more among themselves."""
+        found = self.index.search(
+            question,
+            self.embedder.embed_queries([question])[0] if DENSE in self.stages else None,
+            k,
+            candidates=self.candidates,
+            rrf_k=self.rrf_k,
+            by_words=LEXICAL in self.stages,
+            labels=[labels, favoured] if favoured else [labels],
+            rows=rows,
+        )
+        names = [stage + among for among in ("", AMONG_FAVOURED) for stage in (DENSE, LEXICAL)]
+        return [
+            ScoredPassage(
+                self.version.passages[one.row],
+                one.score,
+                {names[stage]: rank for stage, rank in one.ranks.items()},
+                {names[stage]: score for stage, score in one.scores.items()},
+            )
+            for one in found
+        ]
+
+
+def measured(index: PostgresVectors, vectors: Vectors) -> dict[str, Any]:
+    """The share of the ten nearest of some of its own vectors that an index finds; one as near as the tenth counts."""
+    if not index.facts.graph:
+        return {"graph": False, f"recall@{NEAREST}": 1.0}
+    sample = np.linspace(0, len(vectors) - 1, min(SAMPLE, len(vectors)), dtype=np.int64)
+    queries = np.asarray(vectors[sample], np.float32)
+    best = np.full((len(queries), NEAREST), -np.inf, dtype=np.float32)
+    for start in range(0, len(vectors), CHUNK):
+        scores = queries @ np.asarray(vectors[start : start + CHUNK], np.float32).T
+        best = -np.sort(-np.hstack([best, scores]), axis=1)[:, :NEAREST]
+    found, _ = index.search(queries, NEAREST)
+    recall = float(np.mean(found >= best[:, -1:] - 1e-5))
+    return {"graph": True, f"recall@{NEAREST}": round(recall, 4), "measured_on": len(sample)}
+
+
+def multirange_of(rows: Rows) -> str:
+    """Rows in any order as runs, in PostgreSQL's writing of an int8multirange."""
+    ordered = np.unique(np.asarray(rows, dtype=np.int64))
+    breaks = np.flatnonzero(np.diff(ordered) > 1)
+    starts = ordered[np.concatenate([[0], breaks + 1])] if len(ordered) else ordered
+    ends = ordered[np.concatenate([breaks, [len(ordered) - 1]])] + 1 if len(ordered) else ordered
+    return statements.multirange(list(zip(starts.tolist(), ends.tolist(), strict=True)))
