@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -123,17 +124,19 @@ class PostgresHybrid(_Searching):
         k: int,
         *,
         candidates: int,
-        rrf_k: int,
+        meaning: float,
         by_words: bool,
         labels: Sequence[Sequence[str]],
         rows: Rows | None,
     ) -> list[Fused]:
         """The `k` best rows. For each of `labels` (roles and titles; none for all) a stage by meaning if there is a
-        vector, then one by words if they are wanted."""
+        vector, which has the weight `meaning`, then one by words if they are wanted, which has the rest."""
         asked = list(dict.fromkeys(stems_of(question))) if by_words else []
         depth = max(k, candidates)
-        tables, stages = [statements.asked()] if asked else [], []
-        values: dict[str, Any] = {"k": k, "rrf_k": rrf_k} | self.forstems_of(asked, depth)
+        tables: list[str] = [statements.asked()] if asked else []
+        groups: list[list[statements.Stage]] = []
+        by_meaning, by_both = vector is not None, vector is not None and by_words
+        values: dict[str, Any] = {"k": k} | self.forstems_of(asked, depth)
         if vector is not None:
             values |= self.for_vector(vector, depth)
         if rows is not None:
@@ -144,13 +147,18 @@ class PostgresHybrid(_Searching):
             if limits:
                 tables.append(statements.within(limits, labels=bool(among), rows=rows is not None))
                 values[f"{limits}_labels"] = list(among)
-            if vector is not None:
-                stages.append(statements.nearest(limits, graph=self.facts.graph))
+            group = []
+            if by_meaning:
+                nearest = statements.nearest(limits, graph=self.facts.graph)
+                group.append(statements.Stage(nearest, statements.nearness_of, meaning if by_both else 1.0))
                 numbers.append(2 * number)
             if asked:
-                stages.append(statements.sharing(limits, len(asked)))
+                sharing = statements.sharing(limits, len(asked))
+                scored = partial(statements.sharing_of, stems=len(asked))
+                group.append(statements.Stage(sharing, scored, 1 - meaning if by_both else 1.0))
                 numbers.append(2 * number + 1)
-        if not stages:
+            groups.append(group)
+        if not numbers:
             return []
         return [
             Fused(
@@ -159,7 +167,7 @@ class PostgresHybrid(_Searching):
                 {numbers[stage]: rank for stage, rank in zip(found, ranks, strict=True)},
                 {numbers[stage]: one for stage, one in zip(found, scores, strict=True)},
             )
-            for row, score, found, ranks, scores in self.run(statements.fused(tables, stages), values)
+            for row, score, found, ranks, scores in self.run(statements.fused(tables, groups), values)
         ]
 
 
@@ -172,7 +180,7 @@ class PostgresRetriever:
     embedder: Embedder
     index: PostgresHybrid
     candidates: int = 50
-    rrf_k: int = 60
+    meaning: float = 0.5
     stages: Sequence[str] = (DENSE, LEXICAL)
 
     def retrieve(
@@ -189,7 +197,7 @@ class PostgresRetriever:
             self.embedder.embed_queries([question])[0] if DENSE in self.stages else None,
             k,
             candidates=self.candidates,
-            rrf_k=self.rrf_k,
+            meaning=self.meaning,
             by_words=LEXICAL in self.stages,
             labels=[labels, favoured] if favoured else [labels],
             rows=rows,

@@ -63,7 +63,7 @@ class HybridRetriever:
                 total[row] = total.get(row, 0.0) + score
             found |= {f"{stage}{AMONG_FAVOURED}": scores for stage, scores in among.items()}
         ranks = {stage: {row: rank for rank, row in enumerate(scores, start=1)} for stage, scores in found.items()}
-        best = sorted(total.items(), key=lambda item: -item[1])[:k]  # of equals the one found first
+        best = sorted(total.items(), key=lambda item: (-item[1], item[0]))[:k]
         return [
             ScoredPassage(
                 self.version.passages[row],

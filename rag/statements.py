@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 SCHEMA = "rolewise"
 TABLES = ("vectors", "words", "stems", "labels")
@@ -113,11 +114,28 @@ def asked() -> str:
     counting AS MATERIALIZED (SELECT %(thresholds)s::float8[] AS steps)"""
 
 
+def nearness_of(rows: str) -> str:
+    """The score by meaning of each of the rows that a query gives. Parameter `vector`."""
+    return f"""SELECT row, -(embedding <#> %(vector)s::vector) AS score FROM {SCHEMA}.vectors_$t
+        WHERE row = ANY(ARRAY({rows}))"""
+
+
 def sharing(limits: str, stems: int) -> str:
     """The `depth` rows with the highest BM25, among those of the common table `limits` if it has a name.
 
     Parameters `stem_0`, `query_0` and so on, `least` and `slope` (what saturates a count at length 0, and by length).
     """
+    limited = f" AND row <@ (SELECT rows FROM {limits})" if limits else ""
+    scored = _bm25(f"terms @@ (SELECT query FROM telling){limited}", stems)
+    return f"{scored} ORDER BY score DESC, row LIMIT %(depth)s"
+
+
+def sharing_of(rows: str, stems: int) -> str:
+    """The BM25 of each of the rows that a query gives. Parameters as of `sharing`."""
+    return _bm25(f"row = ANY(ARRAY({rows}))", stems)
+
+
+def _bm25(condition: str, stems: int) -> str:
     steps = "(SELECT steps FROM counting)"
     parts = []
     for number in range(stems):
@@ -125,11 +143,9 @@ def sharing(limits: str, stems: int) -> str:
         count = f"width_bucket({rank}::float8, {steps})::float8"
         rarity = f"(SELECT rarity FROM asked WHERE stem = %(stem_{number})s)"
         parts.append(f"coalesce({rarity} * (1 - saturating / (saturating + {count})), 0)")
-    limited = f" AND row <@ (SELECT rows FROM {limits})" if limits else ""
     return f"""SELECT row, ({" + ".join(parts)})::real AS score FROM (
         SELECT row, terms, %(least)s::float8 + %(slope)s::float8 * length AS saturating
-        FROM {SCHEMA}.words_$t WHERE terms @@ (SELECT query FROM telling){limited} OFFSET 0) matching
-        ORDER BY score DESC, row LIMIT %(depth)s"""
+        FROM {SCHEMA}.words_$t WHERE {condition} OFFSET 0) matching"""
 
 
 def statement(tables: Sequence[str], query: str) -> str:
@@ -137,20 +153,53 @@ def statement(tables: Sequence[str], query: str) -> str:
     return f"WITH {', '.join(tables)} {query}" if tables else query
 
 
-def fused(tables: Sequence[str], stages: Sequence[str]) -> str:
-    """The `k` best rows by reciprocal rank fusion of the stages, as rag.fusion does it.
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One search: what it finds, how it scores given rows, and its weight among those over the same passages."""
 
-    Row, score, and of each stage that found it the number, rank and score. Parameters `k`, `rrf_k`.
+    found: str
+    scored: Callable[[str], str]
+    weight: float
+
+
+def fused(tables: Sequence[str], groups: Sequence[Sequence[Stage]]) -> str:
+    """The `k` best rows by the weighted sum of their shares in each group of stages, as rag.fusion does it.
+
+    Each stage scores what the others of its group found too. Row, score, and of each stage that found it the number,
+    rank and score; stages are numbered through all groups. Parameter `k`.
     """
-    names = [f"stage_{number}" for number in range(len(stages))]
-    searched = [f"{name} AS MATERIALIZED ({stage})" for name, stage in zip(names, stages, strict=True)]
+    numbers = itertools.count()
+    numbered = [[(next(numbers), stage) for stage in group] for group in groups]
+    stages = [one for group in numbered for one in group]
+    searched = [f"stage_{number} AS MATERIALIZED ({stage.found})" for number, stage in stages]
     ranked = " UNION ALL ".join(
-        f"SELECT {number} AS stage, row, score::float8, rank() OVER (ORDER BY score DESC, row) AS rank FROM {name}"
-        for number, name in enumerate(names)
+        f"SELECT {number} AS stage, row, score::float8, rank() OVER (ORDER BY score DESC, row) AS rank "
+        f"FROM stage_{number}"
+        for number, _ in stages
     )
+    further = [
+        f"SELECT {number}, row, score::float8 FROM ({stage.scored(_found_but_by(number, group))}) others"
+        for group in numbered
+        if len(group) > 1
+        for number, stage in group
+    ]
+    weights = " ".join(f"WHEN {number} THEN {stage.weight!r}::float8" for number, stage in stages)
+    share = f"(CASE stage {weights} END) * greatest(score, 0) / nullif(max(score) OVER (PARTITION BY stage), 0)"
     return statement(
-        [*tables, *searched, f"found AS ({ranked})"],
-        "SELECT row, sum(1::float8 / (%(rrf_k)s + rank) ORDER BY stage) AS fused, array_agg(stage ORDER BY stage), "
-        "array_agg(rank ORDER BY stage), array_agg(score ORDER BY stage) "
-        "FROM found GROUP BY row ORDER BY fused DESC, row LIMIT %(k)s",
+        [
+            *tables,
+            *searched,
+            f"found AS MATERIALIZED ({ranked})",
+            f"scored AS ({' UNION ALL '.join(['SELECT stage, row, score FROM found', *further])})",
+            f"shares AS (SELECT stage, row, coalesce({share}, 0) AS share FROM scored)",
+            "best AS (SELECT row, sum(share ORDER BY stage) AS fused FROM shares GROUP BY row)",
+        ],
+        "SELECT row, fused, array_agg(stage ORDER BY stage), array_agg(rank ORDER BY stage), "
+        "array_agg(score ORDER BY stage) FROM best JOIN found USING (row) "
+        "GROUP BY row, fused ORDER BY fused DESC, row LIMIT %(k)s",
     )
+
+
+def _found_but_by(number: int, group: Sequence[tuple[int, Stage]]) -> str:
+    others = " UNION ".join(f"SELECT row FROM stage_{other}" for other, _ in group if other != number)
+    return f"({others}) EXCEPT SELECT row FROM stage_{number}"

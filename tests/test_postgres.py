@@ -113,7 +113,7 @@ def test_the_same_passages_are_retrieved_as_from_files(shelf: Path, tmp_path: Pa
             assert [one.passage for one in ours] == [one.passage for one in theirs]
             for one, other in zip(ours, theirs, strict=True):
                 assert one.ranks == other.ranks
-                assert one.score == pytest.approx(other.score, abs=1e-12)
+                assert one.score == pytest.approx(other.score, abs=1e-6)
                 assert one.scores == pytest.approx(dict(other.scores), abs=1e-5)
 
 
@@ -313,7 +313,14 @@ def test_rows_lie_on_two_servers_and_one_that_is_gone_is_named(server: Callable[
 
         def fused() -> list[int]:
             found = hybrid.search(
-                "w1 w50 w200", queries[0], 10, candidates=50, rrf_k=60, by_words=True, labels=[[], ["Baker"]], rows=None
+                "w1 w50 w200",
+                queries[0],
+                10,
+                candidates=50,
+                meaning=0.5,
+                by_words=True,
+                labels=[[], ["Baker"]],
+                rows=None,
             )
             return [one.row for one in found]
 
