@@ -284,7 +284,7 @@ def _again(event: Event, clock: _Clock) -> Event:
         return event
     for name in event.answer.timings_ms:
         clock.mark(name)
-    return Finished(replace(event.answer, timings_ms=clock.marks, repeated=True))
+    return Finished(replace(event.answer, timings_ms=clock.marks, stages=(), repeated=True))
 
 
 @dataclass
