@@ -284,7 +284,7 @@ def test_no_judgement_is_asked_for_where_the_documents_clearly_tell(
 def test_an_answer_comes_back_from_its_record(shelf: Path, engine_over: Callable[..., Engine], question: str) -> None:
     answer = engine_over(shelf).ask(question)
     record = json.loads(json.dumps(answer_record(answer)))
-    assert answer_from(record) == answer
+    assert answer_from(record) == dataclasses.replace(answer, stages=())  # they are no part of the record
     assert bool(answer.labels) == question.startswith("Compare")
     assert all(
         line.startswith(tuple(f"{label}: " for label in answer.labels))
