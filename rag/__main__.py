@@ -180,7 +180,8 @@ def text(context: click.Context, document: str, version: str | None) -> None:
 def verify(context: click.Context, version: str | None) -> None:
     """Check every file of VERSION against its manifest [default: the current one]."""
     from rag.errors import IndexDamaged
-    from rag.versions import BUILD_COMMAND, current, faults, read_manifest, vectors_line
+    from rag.stored import BUILD_COMMAND
+    from rag.versions import current, faults, read_manifest, vectors_line
 
     folder = settings_of(context).build
     version = version or current(folder)

@@ -28,10 +28,10 @@ def completed(kind: str, home: Path | None, typed: str) -> list[str]:
     try:
         folder = load_settings(home=home).build
         if kind == "versions":
-            found: Iterable[str | None] = versions(folder)
+            found: Iterable[str] = versions(folder)
         else:
             heads = read_texts(folder).heads.values()
-            found = sorted({one.role if kind == "roles" else one.id for one in heads} - {None})
+            found = sorted({name for one in heads if (name := one.role if kind == "roles" else one.id)})
     except (RolewiseError, OSError):
         return []
     return [one for one in found if one and is_plain(one) and one.casefold().startswith(typed.casefold())]

@@ -319,7 +319,7 @@ def _nothing() -> None:
 def _bearing(settings: Settings, fit: Fit, prompts: Prompts) -> dict[str, Any]:
     """All that an answer depends on beside the index, the model and the program itself."""
     weights = json.dumps(asdict(fit), sort_keys=True)
-    return settings.model_dump(mode="json", exclude=NOT_BEARING) | {
+    return settings.model_dump(mode="json", exclude=set(NOT_BEARING)) | {
         "fit": f"{fit.name} ({hashlib.sha256(weights.encode()).hexdigest()[:12]})",
         "prompts": {name: getattr(prompts, name).sha256[:12] for name in Prompts.__slots__},
         "sampling": SAMPLING,

@@ -334,7 +334,7 @@ def test_addresses_are_encoded_and_say_nothing_empty() -> None:
 
 def test_long_lists_are_cut_and_keep_what_is_chosen() -> None:
     documents = {
-        f"d{number}": Document(f"d{number}", "Same", None, "", (), "", "") for number in range(MOST_LISTED + 20)
+        f"d{number}": Document(f"d{number}", "Same", None, "", (), "", "").head for number in range(MOST_LISTED + 20)
     }
     assert shelf(documents, "").count("<li>") == MOST_LISTED
     assert "and 20 more" in shelf(documents, "")
