@@ -76,7 +76,7 @@ class Tracer:
 
 
 def _draft(outcome: Outcome, lasted: float) -> list[tuple[str, float, float]]:
-    """The stage of writing, among whose sentences the checks lie: from what is before it to the end, if any was written.
+    """The stage of writing, among whose sentences the checks lie: from what is before it to the end, if there is one.
 
     Roles that are set side by side are not written.
     """

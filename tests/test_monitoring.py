@@ -114,7 +114,7 @@ def test_many_failures_are_warned_of(failed: int, expected: list[str]) -> None:
 
 @pytest.mark.parametrize(("idle", "expected"), [(5, []), (6, ["empty"])])
 def test_a_model_of_whose_drafts_nothing_stands_is_warned_of(idle: int, expected: list[str]) -> None:
-    local = {"asked_for": "local"}
+    local: dict[str, Any] = {"asked_for": "local"}
     lines = [line(2, generator="local", **local) for _ in range(20 - idle)]
     lines += [line(1, nothing_stood=True, **local) for _ in range(idle)]
     lines += [line(1, **local) for _ in range(50)]  # lists, for which no draft was asked
@@ -122,7 +122,7 @@ def test_a_model_of_whose_drafts_nothing_stands_is_warned_of(idle: int, expected
 
 
 def test_a_fallback_is_warned_of_when_it_lasts() -> None:
-    gone = {"asked_for": "hosted", "fell_back": True}
+    gone: dict[str, Any] = {"asked_for": "hosted", "fell_back": True}
     there = [line(3, asked_for="hosted", generator="hosted") for _ in range(5)]
     assert names([*there, line(0.04, **gone)]) == []  # once
     assert names([*there, line(0.02, **gone), line(0.01, **gone)]) == []  # a quarter of an hour

@@ -121,7 +121,7 @@ class Blind:
 
 def test_passages_are_looked_for_by_their_own_words(engine: WatchedEngine, book: Receipts, tmp_path: Path) -> None:
     assert lost_in(engine) == ([], 4)
-    blind = dataclasses.replace(engine, retriever=Blind(engine.search(QUESTION)[0]))  # type: ignore[arg-type]
+    blind = dataclasses.replace(engine, retriever=Blind(engine.search(QUESTION)[0]))
     lost, asked = lost_in(blind)
     assert (len(lost), asked) == (3, 4)
     [found] = over(blind, book, tmp_path).report().problems
