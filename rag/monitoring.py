@@ -89,7 +89,8 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Times are in seconds, by generator and stage: the 50th, 95th and 99th percentile."""
+    """Times are in seconds, by generator and stage: the 50th, 95th and 99th percentile, of answers that were written
+    and not repeated."""
 
     since: str
     asked: int
@@ -241,8 +242,7 @@ def _problems(found: Sequence[Line], recent: Sequence[Line], earlier: Sequence[L
         problems += _idle(generator, asked[-ENOUGH:])
         problems += _away(generator, asked)
     for generator in sorted({line.facts.generator for line in recent}):
-        now, then = ([line.facts.total for line in lines if line.facts.generator == generator and line.facts.total]
-                     for lines in (recent, earlier))  # fmt: skip
+        now, then = (_totals(lines, generator) for lines in (recent, earlier))
         if min(len(now), len(then)) >= ENOUGH and statistics.median(now) > SLOWER * statistics.median(then):
             message = (
                 f"Half of the answers by {generator} now take more than {statistics.median(now) / 1000:.1f} s, "
@@ -250,6 +250,12 @@ def _problems(found: Sequence[Line], recent: Sequence[Line], earlier: Sequence[L
             )
             problems.append(Problem("slow", message, "See what else the machine does, and the times in: log show ID"))
     return problems
+
+
+def _totals(lines: Iterable[Line], generator: str) -> list[float]:
+    """Milliseconds of the answers that it wrote."""
+    own = (line.facts for line in lines if line.facts.generator == generator and not line.facts.repeated)
+    return [facts.total for facts in own if facts.total is not None]
 
 
 def _was_to_write(line: Line) -> bool:
@@ -307,7 +313,7 @@ def _days(lines: Sequence[Line], now: datetime, days: int) -> tuple[Day, ...]:
 def _times(answers: Sequence[Line]) -> dict[str, dict[str, tuple[float, float, float]]]:
     found: dict[str, dict[str, tuple[float, float, float]]] = {}
     for generator in sorted({line.facts.generator for line in answers}):
-        own = [line.facts for line in answers if line.facts.generator == generator]
+        own = [line.facts for line in answers if line.facts.generator == generator and not line.facts.repeated]
         stages: dict[str, Callable[[Any], float | None]] = {
             "retrieved": lambda facts: facts.retrieve,
             "first sentence": lambda facts: facts.first_sentence,

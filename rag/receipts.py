@@ -100,6 +100,8 @@ class Facts:
     total: float | None
     fell_back: bool
     nothing_stood: bool
+    repeated: bool = False
+    """Whether it was given as it was kept, in no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,6 +409,7 @@ def facts_of(outcome: Outcome) -> Facts:
         total=times.get("total"),
         fell_back=FELL_BACK in notice,
         nothing_stood=NOTHING_STOOD in notice,
+        repeated=bool(record.get("repeated")),
     )
 
 

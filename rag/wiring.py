@@ -54,7 +54,7 @@ CACHE = ".cache.sqlite"
 """Beside the versions: what builds have read and embedded before."""
 STAGES = {"hybrid": (DENSE, LEXICAL), "dense": (DENSE,), "lexical": (LEXICAL,)}
 """The searches that each value of the setting `retrieval` stands for."""
-NOT_BEARING = frozenset(
+NOT_BEARING = set(
     "home token host_names hosted_key hosted_url hosted_timeout hosted_retries "
     "threads repeats receipts receipts_days traces freshness_days".split()
 )

@@ -120,7 +120,12 @@ def test_a_result_tells_its_place_ranks_and_words_and_links_to_reader_and_itself
     opens, link = card.xpath(".//a/@href")
     assert opens == "/read/baker?start=106&end=203&in=own#quotation"
     assert link == "/search?q=flour+and+yeast&document=baker&k=1&in=own#baker%3A106-203"
-    assert set(tree.xpath("//nav[@aria-label='Pages']//a/@href")) == {"/?in=own", "/search?in=own", "/documents"}
+    assert set(tree.xpath("//nav[@aria-label='Pages']//a/@href")) == {
+        "/?in=own",
+        "/search?in=own",
+        "/documents",
+        "/monitor",
+    }
     assert tree.xpath("//form//input[@type='hidden' and @name='in']/@value") == ["own"]
     assert tree.xpath("//select[@name='document']/option[@selected]/@value") == ["baker"]
     assert tree.xpath("//select[@name='role']/option/@value") == ["", "Baker", "Miller"]

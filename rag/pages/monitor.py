@@ -23,6 +23,7 @@ ENDED = {
     "error": "Failed",
     "stopped": "Not waited for",
 }
+WEIGHED = ("", "A quarter below", "Half below", "Three quarters below")
 HEIGHT = 120
 """Of the chart, in its own units; each day is STEP wide."""
 STEP = 20
@@ -46,7 +47,7 @@ def monitor_page(found: Mapping[str, Any]) -> str:
         parts.append(_section("times", "Seconds", _table(["Written by", "Until", "Half", "95 %", "99 %"], rows, 2)))
     if found["scores"]:
         rows = [(VALUES[name], *(f"{value:.2f}" for value in values)) for name, values in found["scores"].items()]
-        parts.append(_section("scores", "What was weighed", _table(["", "A quarter below", "Half", "Three"], rows, 1)))
+        parts.append(_section("scores", "What was weighed", _table(WEIGHED, rows, 1)))
     if found["drifts"]:
         rows = [
             (VALUES[one["what"]], f"{one['distance']:.2f}", f"{one['recent']:,}", f"{one['before']:,}")
