@@ -61,8 +61,10 @@ def compared(pairs: Sequence[Pair], texts: Texts) -> Compared:
         "struck": _shares([[bool(one["struck"]) for one in pair] for pair in both]),
         "nothing stood": _shares([[NOTHING_STOOD in one.get("notice", "") for one in pair] for pair in both]),
         "fell back": _shares([[FELL_BACK in one.get("notice", "") for one in pair] for pair in both]),
-        "exact quotations": np.array([[_exact(one, texts) for one in pair] for pair in both], dtype=np.float64),
     }
+    exact = [[_exact(one, texts) for one in pair] for pair in both]
+    if quoting := [pair for pair in exact if all(of for _, of in pair)]:  # who says nothing quotes nothing wrong
+        columns["exact quotations"] = np.array(quoting, dtype=np.float64)
     times = np.array([[one.get("timings_ms", {}).get("total", 0.0) for one in pair] for pair in both])
     times = times[(times > 0).all(axis=1)]
     return Compared(
@@ -72,7 +74,7 @@ def compared(pairs: Sequence[Pair], texts: Texts) -> Compared:
             _mean([float(_said(a) == _said(b)) for a, b in both]),
             _mean([_overlap(a, b) for a, b in both if _spans(a) or _spans(b)]),
         ),
-        measures=tuple(measured(name, values) for name, values in columns.items() if values[..., 1].any()),
+        measures=tuple(measured(name, values) for name, values in columns.items()),
         latency=latency(times) if len(times) else None,
         turned=tuple(one for one in pairs if one.given["status"] != one.candidate["status"]),
     )
