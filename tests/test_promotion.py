@@ -397,7 +397,7 @@ def test_a_served_process_shadows_takes_up_a_promotion_and_rolls_it_back(guides:
     assert "| refused | 8 | 0.000 |" in report
     assert command(guides, "shadow", "strict", "stop").returncode == 0
 
-    refused = command(guides, "promote", strict, "--limit", "12")
+    refused = command(guides, "promote", strict, "--limit", "4")
     assert (refused.returncode, refused.stderr.splitlines()[-1][:40]) == (1, "error: strict was refused: right fell by")
     assert asked_over_http(server, GATE[:1]) == ["answered"]
 
