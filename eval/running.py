@@ -195,8 +195,8 @@ def _row(engine: Engine, question: Question, gold: Sequence[Gold], record: Row, 
 def role_of(question: Question, engine: Engine) -> str | None:
     """The one role that a question is about: the given one, that which it names, or that of its gold documents."""
     roles: set[str | None] = {question.role} if question.role else set(engine.version.roles.find(question.question))
-    documents = engine.version.documents
-    roles = roles or {documents[name].role for name, _ in question.quotations if name in documents}
+    heads = engine.version.heads
+    roles = roles or {heads[name].role for name, _ in question.quotations if name in heads}
     return roles.pop() if len(roles) == 1 else None
 
 

@@ -93,7 +93,7 @@ def shadow(context: click.Context, candidate: str, action: str | None, replay: i
         budget = f"{plan.share:.0%} of the questions, {plan.seconds:,.0f} seconds a day"
         click.echo(f"{chosen.name} is in the shadow: {budget}")
     elif action == "stop":
-        is_in = (plan := record.read().shadow) is not None and plan.candidate == chosen.name
+        is_in = (now_in := record.read().shadow) is not None and now_in.candidate == chosen.name
         if is_in:
             record.change(lambda one: replace(one, shadow=None))
         click.echo(f"{chosen.name} is no longer in the shadow" if is_in else f"{chosen.name} was not in the shadow")
@@ -211,10 +211,7 @@ def _report(settings: Settings, candidate: Candidate) -> None:
         click.echo(f"{candidate.name} has answered nothing in the shadow yet")
         return
     named = {one.get("index", {}).get("version", "") for pair in pairs for one in (pair.given, pair.candidate)}
-    texts = {
-        version: {one.id: one for one in read_texts(settings.build, version)}
-        for version in named.intersection(versions(settings.build))
-    }
+    texts = {version: read_texts(settings.build, version) for version in named.intersection(versions(settings.build))}
     click.echo(plain(as_text(compared(pairs, texts), candidate.name)))
 
 

@@ -55,7 +55,7 @@ def _no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.
     if request.node.get_closest_marker("models"):
         return
 
-    def hashing(_: Any) -> Embedder:
+    def hashing(_: Any, **__: Any) -> Embedder:
         return HashingEmbedder()
 
     def obedient(_: Any) -> Generator:
