@@ -69,5 +69,8 @@ def _gold(question: Question, documents: Mapping[str, Document]) -> list[Gold]:
     found = []
     for name, quotation in question.quotations:
         at = documents[name].text.find(quotation) if name in documents else NOWHERE
-        found.append(Gold(name, at, at + len(quotation) if at >= 0 else NOWHERE))
+        if at == NOWHERE:
+            found.append(Gold(next(iter(documents)), NOWHERE, NOWHERE))
+        else:
+            found.append(Gold(name, at, at + len(quotation)))
     return found

@@ -127,7 +127,7 @@ def verses(home: Path) -> str:
     folder.mkdir(exist_ok=True)
     for path in PROMPTS.glob("*.md"):
         (folder / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-    (folder / "draft.md").write_text("Answer in verse.")
+    (folder / "question.md").write_text("Answer in verse. $notes $question")
     return candidate(home, "verses", 'prompts = "verses"')
 
 
