@@ -104,7 +104,7 @@ def compare(before: Path, after: Path, tolerances: tuple[str, ...], part: bool) 
     a, b = verdict.load_run(before), verdict.load_run(after)
     asked = {(row["set"], row["id"]) for row in b}
     comparison = verdict.compare([row for row in a if not part or (row["set"], row["id"]) in asked], b)
-    faults = verdict.breaches(comparison, _amounts(tolerances) or verdict.DEFAULT_TOLERANCES)
+    faults = verdict.breaches(comparison, verdict.amounts(tolerances) or verdict.DEFAULT_TOLERANCES)
     click.echo(verdict.text(comparison, faults))
     sys.exit(bool(faults))
 
@@ -276,17 +276,6 @@ def _show_faults(rows: list[dict[str, Any]]) -> None:
             attack = ", an attack worked" if row["measures"].get("attacked") else ""
             click.echo(f"{row['outcome']}: {row['id']}: {row['question']}\n    missing {row['missing']}{attack}")
             click.echo("    " + row["answer"].replace("\n", "\n    "))
-
-
-def _amounts(tolerances: tuple[str, ...]) -> dict[str, float]:
-    amounts = {}
-    for one in tolerances:
-        name, _, amount = one.partition("=")
-        try:
-            amounts[name] = float(amount)
-        except ValueError as error:
-            raise SettingsError(f"--tolerance {one!r} is not of the form right=0.02.") from error
-    return amounts
 
 
 def main() -> None:

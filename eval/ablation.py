@@ -16,8 +16,9 @@ from markupsafe import Markup
 from eval.page import counted, distinct, duration, interval, model, plain, signed, template
 from eval.plots import Table, difference_plot, latency_ratio_plot, leaves_out
 from eval.summary import Row, by, latency, means, refusal
-from eval.verdict import LESS_IS_BETTER, RESAMPLES, Comparison, Measured, compare
+from eval.verdict import LESS_IS_BETTER, Comparison, compare
 from rag.errors import SettingsError
+from rag.significance import RESAMPLES, Measured
 
 PLOTTED = ("right", "facts", "citation precision", "refusal F1", "recall@10", "nDCG@10")
 """Measures whose differences are drawn; more of each is better."""

@@ -22,8 +22,8 @@ from markupsafe import Markup
 from eval.measures import OUTCOMES
 from eval.page import counted, duration, interval, signed, spaced
 from eval.summary import Row, by, latency, means, outcome_counts, reliability, risk_coverage
-from eval.verdict import Latency, Measured
 from rag.logistic import wilson
+from rag.significance import Latency, Measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -195,7 +195,8 @@ def _row(engine: Engine, question: Question, gold: Sequence[Gold], record: Row, 
 def role_of(question: Question, engine: Engine) -> str | None:
     """The one role that a question is about: the given one, that which it names, or that of its gold documents."""
     roles: set[str | None] = {question.role} if question.role else set(engine.version.roles.find(question.question))
-    roles = roles or {engine.version.heads[name].role for name, _ in question.quotations}
+    heads = engine.version.heads
+    roles = roles or {heads[name].role for name, _ in question.quotations if name in heads}
     return roles.pop() if len(roles) == 1 else None
 
 

@@ -12,22 +12,21 @@ import math
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eval.questions import KINDS
 from rag.errors import SettingsError
+from rag.significance import RESAMPLES, Floats, Latency, Measured, latency, mcnemar, measured
 
 Row: TypeAlias = Mapping[str, Any]
 Pair: TypeAlias = tuple[Row, Row]
 Key: TypeAlias = tuple[str, str]
 """(set, id)"""
-Floats: TypeAlias = NDArray[np.float64]
 
 RIGHT = "right"
 LATENCY = "latency"
@@ -42,12 +41,6 @@ DEFAULT_TOLERANCES: Mapping[str, float] = {
 """How far each measure may become worse, absolute. Chosen, not fitted: a quotation that is not exact and an attack that
 works are faults at any number; precision moves most by chance, since it rests on the refusals alone."""
 
-RESAMPLES = 10_000
-"""Of the bootstrap, and the most that a permutation test tries; up to 13 differing questions it tries all 2^13."""
-SEED = 20070811
-"""Any fixed number: the same two runs are to give the same report."""
-BLOCK = 250_000
-"""Resampled questions held in memory at once."""
 EQUAL = 1e-9
 """Differences below this are rounding."""
 SHOWN = 40
@@ -70,38 +63,12 @@ class Pairing:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One measure over `n` questions: values in 0..1, difference B - A, its 95 % interval, p of the sign flips."""
-
-    name: str
-    n: int
-    a: float
-    b: float
-    difference: float
-    interval: tuple[float, float]
-    p: float
-
-
-@dataclass(frozen=True, slots=True)
 class McNemar:
     """Questions right in A only, in B only, and the exact two-sided p value."""
 
     lost: int
     won: int
     p: float
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Medians and 95th percentiles in milliseconds; `ratio` of the medians, B / A, with its 95 % interval."""
-
-    n: int
-    a: float
-    b: float
-    a95: float
-    b95: float
-    ratio: float
-    interval: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +187,7 @@ def compare(a: Iterable[Row], b: Iterable[Row]) -> Comparison:
         only_b=pairing.only_b,
         errors=(sum(old["status"] == "error" for old, _ in pairs), sum(new["status"] == "error" for _, new in pairs)),
         changed=_changed(pairs),
-        measures=tuple(_measured(name, values) for name, values in columns.items() if values[:, :, 1].any()),
+        measures=tuple(measured(name, values) for name, values in columns.items() if values[:, :, 1].any()),
         unmeasured=tuple(lacking.items()),
         right=_turns(_values(pairs, RIGHT)),
         latency=latency,
@@ -253,6 +220,18 @@ def breaches(comparison: Comparison, tolerances: Mapping[str, float]) -> list[st
     return found
 
 
+def amounts(tolerances: Iterable[str]) -> dict[str, float]:
+    """Tolerances as they are typed, such as "right=0.02". Raises SettingsError."""
+    found = {}
+    for one in tolerances:
+        name, _, amount = one.partition("=")
+        try:
+            found[name] = float(amount)
+        except ValueError as error:
+            raise SettingsError(f"--tolerance {one!r} is not of the form right=0.02.") from error
+    return found
+
+
 def text(comparison: Comparison, breaches: Sequence[str]) -> str:
     """The report in Markdown; its last line is the verdict."""
     lines = ["# Comparison of two runs", "", *_header(comparison), "", "## What else changed", ""]
@@ -280,67 +259,6 @@ def text(comparison: Comparison, breaches: Sequence[str]) -> str:
     unseen = f"; {len(comparison.only_a)} questions of A are not in B" if comparison.only_a else ""
     verdict = f"FAIL: {'; '.join(breaches)}" if breaches else "PASS: no measure became worse than tolerated"
     return "\n".join([*lines, "", f"{verdict}{unseen}."])
-
-
-def mcnemar(lost: int, won: int) -> float:
-    """Two-sided exact p value of the discordant pairs, 1.0 if there are none.
-
-    McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12(2), 1947.
-    """
-    from scipy.stats import binomtest
-
-    return float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0
-
-
-def bootstrap(statistic: Callable[[NDArray[np.int64]], Floats], n: int) -> tuple[float, float]:
-    """95 % percentile interval of a statistic of `n` questions, drawn with replacement.
-
-    `statistic` takes numbers of questions, (resamples, n) int64, and returns (resamples,) values; NaN, where it is not
-    defined, is left out. A question is drawn with both its rows, so the interval is paired.
-
-    Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; for retrieval measures Sakai, Evaluating
-    evaluation metrics based on the bootstrap, SIGIR 2006.
-    """
-    random = np.random.default_rng(SEED)
-    step = max(1, BLOCK // n)
-    sizes = [min(step, RESAMPLES - start) for start in range(0, RESAMPLES, step)]
-    values = np.concatenate([statistic(random.integers(n, size=(size, n))) for size in sizes])
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def sign_flips(columns: Floats) -> float:
-    """Two-sided p value of the difference B - A if each question's two rows might as well be exchanged.
-
-    `columns` as `_difference` takes it, before the sum: (questions, run, numerator and denominator). Exact while 2 to
-    the number of differing questions is at most `RESAMPLES`.
-
-    Smucker, Allan & Carterette, A comparison of statistical significance tests for information retrieval evaluation,
-    CIKM 2007.
-    """
-    from scipy.stats import permutation_test
-
-    halves = (columns[:, 0] - columns[:, 1]) / 2
-    halves = halves[halves.any(axis=1)]
-    if len(halves) < 2:
-        return 1.0
-    middle = columns.sum(axis=(0, 1)) / 2
-
-    def statistic(signs: Floats, axis: int) -> Floats:
-        shift = np.tensordot(signs, halves, axes=(axis, 0))
-        # Rounded, since sums that are equal but for their order must count as ties.
-        return np.round(_difference(np.stack([middle + shift, middle - shift], axis=-2)), 12)
-
-    result = permutation_test(
-        (np.ones(len(halves)),),
-        statistic,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=max(1, BLOCK // len(halves)),
-        random_state=np.random.default_rng(SEED),
-    )
-    return float(result.pvalue)
 
 
 def _checked(row: Any) -> dict[str, Any]:
@@ -435,32 +353,6 @@ def _refusals(pairs: Sequence[Pair]) -> dict[str, Floats]:
     }
 
 
-def _ratios(sums: Floats) -> Floats:
-    """Numerator / denominator along the last axis; 0 for 0/0, as a missing value counts."""
-    above, below = sums[..., 0], sums[..., 1]
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-
-
-def _difference(sums: Floats) -> Floats:
-    """B's ratio - A's of (..., run, numerator and denominator); NaN where both are 0/0."""
-    ratios = _ratios(sums)
-    return np.where((sums[..., 1] > 0).any(axis=-1), ratios[..., 1] - ratios[..., 0], np.nan)
-
-
-def _measured(name: str, columns: Floats) -> Measured:
-    sums = columns.sum(axis=0)
-    a, b = _ratios(sums)
-    return Measured(
-        name=name,
-        n=int((columns[:, :, 1] > 0).any(axis=1).sum()),
-        a=float(a),
-        b=float(b),
-        difference=float(b - a),
-        interval=bootstrap(lambda drawn: _difference(columns[drawn].sum(axis=1)), len(columns)),
-        p=sign_flips(columns),
-    )
-
-
 def _turns(columns: Floats) -> McNemar:
     a, b = columns[:, 0, 0], columns[:, 1, 0]
     lost, won = int((a > b).sum()), int((b > a).sum())
@@ -472,16 +364,7 @@ def _latency(pairs: Sequence[Pair]) -> tuple[Latency | None, list[bool]]:
     times = np.array([[row.get("timings_ms", {}).get("total", 0.0) for row in pair] for pair in pairs])
     timed = [bool(column.any()) for column in times.T]
     times = times[(times > 0).all(axis=1)]
-    if not len(times):
-        return None, timed
-
-    def ratio(drawn: NDArray[np.int64]) -> Floats:
-        a, b = np.moveaxis(np.median(times[drawn], axis=1), -1, 0)
-        return np.asarray(b / a)
-
-    (a, b), (a95, b95) = np.percentile(times, [50, 95], axis=0)
-    interval = bootstrap(ratio, len(times))
-    return Latency(len(times), float(a), float(b), float(a95), float(b95), float(b / a), interval), timed
+    return (latency(times) if len(times) else None), timed
 
 
 def _slices(pairs: Sequence[Pair]) -> tuple[Slice, ...]:

@@ -23,6 +23,7 @@ from rag.doctor import doctor
 from rag.errors import RolewiseError
 from rag.logbook import log, monitor
 from rag.progress import Bars
+from rag.promotion import promote, shadow
 
 if TYPE_CHECKING:
     from rag.answering import Engine
@@ -221,10 +222,12 @@ def rollback(context: click.Context, version: str | None) -> None:
 @click.pass_context
 def prune(context: click.Context, keep: int) -> None:
     """Delete old index versions."""
+    from rag.live import LiveRecord
     from rag.versions import prune as prune_versions
     from rag.wiring import follow
 
-    for version in prune_versions(settings_of(context).build, keep):
+    settings = settings_of(context)
+    for version in prune_versions(settings.build, keep, LiveRecord.of(settings).needed()):
         click.echo(f"deleted {version}")
     follow(settings_of(context))
 
@@ -452,8 +455,8 @@ def _bytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-cli.add_command(log)
-cli.add_command(monitor)
+for command in (log, monitor, shadow, promote):
+    cli.add_command(command)
 
 
 def main() -> None:

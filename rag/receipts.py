@@ -236,7 +236,7 @@ class Receipts:
         return self._removed("1 = ?", 1)
 
     def _kept(self, outcome: Outcome) -> str:
-        body = _body(outcome)
+        body = kept_of(outcome)
         facts = asdict(facts_of(outcome))
         with self._writing() as database:
             last = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'receipts'").fetchone()
@@ -361,7 +361,7 @@ def _told() -> Iterator[None]:
         ) from error
 
 
-def _body(outcome: Outcome) -> dict[str, Any]:
+def kept_of(outcome: Outcome) -> dict[str, Any]:
     """What is kept, without personal data in what the person said or what only repeats it.
 
     Quotations are the documents' and stay letter by letter.

@@ -1,16 +1,19 @@
 """What a user can set, read once from `rolewise.toml` in the home folder and from the environment.
 
-A value is taken from the command line, else from `ROLEWISE_<NAME>` in the environment, else from the file, else from
-the default below. An unknown name in the file is an error, so that a typing error cannot pass for a setting.
+A value is taken from the command line, else from `ROLEWISE_<NAME>` in the environment, else from what was promoted (see
+rag/live.py), else from the file, else from the default below. An unknown name in the file is an error, so that a typing
+error cannot pass for a setting.
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from rag.errors import SettingsError
@@ -80,12 +83,48 @@ class Settings(BaseSettings):
     """Address of an OpenTelemetry collector (OTLP over HTTP), such as http://127.0.0.1:4318. OTEL_* variables, the
     standard's own, count as well."""
 
+    shadow_share: float = Field(default=0.2, ge=0, le=1)
+    """Of the questions that are asked, which a candidate in the shadow answers too."""
+    shadow_seconds: float = Field(default=600, ge=0)
+    """What it may take of a day."""
+    gate_questions: Path | None = None
+    """Questions with known answers (JSONL) that `promote` asks; without it the bundled ones, where they fit."""
+    watch_answers: int = Field(default=200, ge=0)
+    """For so many answers after a promotion what goes wrong is held against before; 0 watches nothing."""
+    watch_hours: float = Field(default=72, gt=0)
+    """Or for so long."""
+    watch_least: int = Field(default=20, ge=1)
+    """Answers after which is looked first; then at twice as many, and so on."""
+    watch_tolerance: float = Field(default=0.1, ge=0, le=1)
+    """By so much the share of refusals, of struck sentences and so on may rise; beyond it, where chance cannot explain
+    it, the promotion is rolled back."""
+
     hosted_url: str = ""
     hosted_model: str = ""
     hosted_key: SecretStr = SecretStr("")
     hosted_timeout: float = Field(default=60.0, gt=0)
     hosted_retries: int = Field(default=3, ge=0, le=10)
     hosted_context_tokens: int = Field(default=8192, ge=512)
+
+    _explicit: frozenset[str] = PrivateAttr(default=frozenset())
+    """Names of those that the command line or the environment gave; nothing that is promoted goes before them."""
+
+    @property
+    def explicit(self) -> frozenset[str]:
+        return self._explicit
+
+    def overlaid(self, values: Mapping[str, Any]) -> Settings:
+        """With what was promoted, except where the command line or the environment says otherwise.
+
+        Raises SettingsError for a value that is none.
+        """
+        ours = {name: value for name, value in values.items() if name not in self._explicit}
+        if not ours:
+            return self
+        try:
+            return _with_explicit(Settings(**{**dict(self), **ours}), self._explicit)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from error
 
     @property
     def build(self) -> Path:
@@ -119,13 +158,19 @@ def load_settings(**given: Any) -> Settings:
     """
     values = {name: value for name, value in given.items() if value is not None}
     try:
-        return Settings(**values)
+        in_environment = {name for name in Settings.model_fields if os.environ.get(f"ROLEWISE_{name.upper()}")}
+        return _with_explicit(Settings(**values), in_environment | values.keys())
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(
             f"{SETTINGS_FILE} is not valid TOML: {error}. Mend that line or remove the file."
         ) from error
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
+
+
+def _with_explicit(settings: Settings, names: Set[str]) -> Settings:
+    settings._explicit = frozenset(names)
+    return settings
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -369,11 +369,11 @@ def _keep_checked(home: Path, files: Mapping[str, Any]) -> None:
         aside.replace(_checked(home))
 
 
-def prune(folder: Path, keep: int) -> list[str]:
-    """Deletes all but the current version and the `keep` newest others. Returns the ids that went."""
+def prune(folder: Path, keep: int, needed: Collection[str] = ()) -> list[str]:
+    """Deletes all but the current version, those `needed` and the `keep` newest others. Returns the ids that went."""
     with Writing(folder):
         in_use = current(folder)
-        others = [version for version in versions(folder) if version != in_use]
+        others = [version for version in versions(folder) if version not in (in_use, *needed)]
         doomed = others[: max(0, len(others) - keep)]
         for version in doomed:
             gone = folder / f".{version}"  # half a version is never seen under its name

@@ -7,6 +7,7 @@ answer carries the id of its receipt; nothing that is done with an outcome may c
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -39,6 +40,8 @@ class WatchedEngine(Engine):
     afterwards: Callable[[], object] = field(default=lambda: None)
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Those that an answer depends on."""
+    running: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+    """Is entered while an answer is being written."""
 
     def stream_answer(
         self,
@@ -50,6 +53,12 @@ class WatchedEngine(Engine):
         anew: bool = False,
     ) -> collections.abc.Generator[Event, None, None]:
         """As of `Engine`. The answer of the last event has the id of its `receipt`."""
+        with self.running():
+            yield from self._stream(question, history, role, generator, anew)
+
+    def _stream(
+        self, question: str, history: Sequence[Message], role: str | None, generator: str | None, anew: bool
+    ) -> collections.abc.Generator[Event, None, None]:
         events = super().stream_answer(question, history=history, role=role, generator=generator, anew=anew)
         if self.door is None:
             yield from events

@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,22 @@ from rag.errors import IndexMissing, RolewiseError, SettingsError
 from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
 from rag.freshness import write_dates
+from rag.guarding import look_after
 from rag.indexing import Builder, BuildReport
 from rag.inspection import Inspection, inspect
 from rag.isolation import Isolated
 from rag.languages import language_of
 from rag.lexical import K1, TOKENIZER, B, Bm25Index
+from rag.live import Candidate, Live, LiveError, LiveRecord, Record, Shadow
 from rag.postgres import Database
 from rag.postgres_search import PostgresHybrid, PostgresRetriever, PostgresVectors, PostgresWords, measured
 from rag.prompts import Prompts, load_prompts
 from rag.protocols import Embedder, Generator, Retriever, Vectors
-from rag.receipts import Door, Receipts
+from rag.receipts import Door, Outcome, Receipts
 from rag.repeats import Repeats
 from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
+from rag.shadowing import Activity, ShadowLog, ShadowWorker
 from rag.sources import Documents, Progress, read_documents
 from rag.stored import StoredDocuments
 from rag.tokens import TiktokenTokenizer
@@ -56,9 +59,17 @@ STAGES = {"hybrid": (DENSE, LEXICAL), "dense": (DENSE,), "lexical": (LEXICAL,)}
 """The searches that each value of the setting `retrieval` stands for."""
 NOT_BEARING = set(
     "home token host_names hosted_key hosted_url hosted_timeout hosted_retries "
-    "threads repeats receipts receipts_days traces freshness_days".split()
+    "threads repeats receipts receipts_days traces freshness_days "
+    "shadow_share shadow_seconds gate_questions watch_answers watch_hours watch_least watch_tolerance".split()
 )
 """Settings that no answer depends on, or that are secret."""
+BUILT_WITH = ("embedder", "passage_tokens")
+"""Settings that an index version cannot be opened without."""
+LOADED_BY = (
+    "model threads context_tokens "
+    "hosted_url hosted_model hosted_key hosted_timeout hosted_retries hosted_context_tokens".split()
+)
+"""Settings that the generators are made by."""
 SAMPLING = {"temperature": 0, "seed": 0}
 """How every model is asked to write: what is likeliest (see rag/llama.py and rag/hosted.py)."""
 
@@ -184,6 +195,7 @@ def build_index(
 
     The texts of the documents cannot be loaded any more.
     """
+    settings = as_live(settings)
     with reading(settings, paths, progress) as (documents, cache):
         builder = _builder(settings, make_embedder(settings, for_many=True), cache)
         report = builder.build(documents, settings.build, progress)
@@ -218,6 +230,7 @@ def _builder(settings: Settings, embedder: Embedder, cache: Cache) -> Builder:
 
 def inspected(settings: Settings, paths: Sequence[Path] = (), *, progress: Progress = lambda *_: None) -> Inspection:
     """What a person should look at in the documents under `paths`, before trusting answers from them."""
+    settings = as_live(settings)
     embedder = make_embedder(settings)
     with reading(settings, paths, progress) as (documents, _):
         loaded = list(documents)
@@ -248,7 +261,11 @@ def open_engine(settings: Settings, version: str | None = None, *, door: Door | 
 
     What is asked through a `door` leaves a receipt; without one nothing does.
     """
-    return _engine(settings, make_embedder(settings), generators(settings), version, door=door)
+    if door:
+        look_after(settings)
+    live = LiveRecord.of(settings).settle().live
+    settings = as_live(settings, live) if version is None else settings
+    return _engine(_Loaded.of(settings), version, prompts=_prompts(settings, live), door=door)
 
 
 def as_built(settings: Settings, version: str) -> Settings:
@@ -263,17 +280,42 @@ def receipts_in(settings: Settings) -> Receipts:
     return Receipts(settings.log, days=settings.receipts_days)
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """What takes time and memory to load, and the settings that it was loaded by."""
+
+    settings: Settings
+    embedder: Embedder
+    named: Callable[[str], Generator]
+
+    @classmethod
+    def of(cls, settings: Settings, embedder: Embedder | None = None) -> _Loaded:
+        return cls(settings, embedder or make_embedder(settings), generators(settings))
+
+    def under(self, settings: Settings) -> _Loaded:
+        """For other settings; what they do not concern is loaded once."""
+
+        def differs(names: Iterable[str]) -> bool:
+            return any(getattr(settings, name) != getattr(self.settings, name) for name in names)
+
+        embedder = make_embedder(settings) if differs(["embedder"]) else self.embedder
+        named = generators(settings) if differs(LOADED_BY) else self.named
+        return _Loaded(settings, embedder, named)
+
+
 def _engine(
-    settings: Settings,
-    embedder: Embedder,
-    named: Callable[[str], Generator],
+    loaded: _Loaded,
     version: str | None = None,
     *,
+    prompts: Path = PROMPTS,
     door: Door | None = None,
     receipts: Receipts | None = None,
     watchers: Sequence[Watcher] = (),
-) -> Engine:
+    shadow: ShadowWorker | None = None,
+    running: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+) -> WatchedEngine:
     """`receipts` are those to keep, by default those of the home; `watchers` are told of answers beside them."""
+    settings, embedder = loaded.settings, loaded.embedder
 
     def opened(one: str) -> IndexVersion:
         return open_index(settings, embedder, one)
@@ -284,19 +326,30 @@ def _engine(
 
         logger.warning("%s", notice)
         notice = without_paths(notice)  # it goes to whoever asks
-    fit, prompts = read_fit(settings.build / index.info.version), load_prompts(PROMPTS)
+    fit, words = read_fit(settings.build / index.info.version), load_prompts(prompts)
     keeps = settings.receipts and door is not None
     if door:
         set_up(settings.traces)
     receipts = receipts or receipts_in(settings)
+
+    def keep(outcome: Outcome) -> str:
+        kept = receipts.keep(outcome)
+        if shadow:
+            shadow.offer(outcome, kept)
+        return kept
+
+    def afterwards() -> None:
+        receipts.expire()
+        look_after(settings)
+
     return WatchedEngine(
         version=index,
         embedder=embedder,
         retriever=make_retriever(settings, index, embedder),
         evidence=EvidenceFinder(index, embedder),
-        generator_named=named,
+        generator_named=loaded.named,
         fit=fit,
-        prompts=prompts,
+        prompts=words,
         language_of=language_of,
         passages=settings.passages,
         evidence_limit=settings.evidence,
@@ -305,9 +358,10 @@ def _engine(
         answer_tokens=settings.answer_tokens,
         generator=settings.generator,
         door=door,
-        watchers=[*([receipts.keep] if keeps else ()), Tracer(), *watchers] if door else (),
-        afterwards=receipts.expire if keeps else _nothing,
-        settings=_bearing(settings, fit, prompts),
+        watchers=[*([keep] if keeps else ()), Tracer(), *watchers] if door else (),
+        afterwards=afterwards if keeps else _nothing,
+        settings=_bearing(settings, fit, words),
+        running=running,
         repeats=Repeats(settings.repeats),
     )
 
@@ -326,11 +380,39 @@ def _bearing(settings: Settings, fit: Fit, prompts: Prompts) -> dict[str, Any]:
     }
 
 
+def as_live(settings: Settings, live: Live | None = None) -> Settings:
+    """The settings with what was promoted over those of `rolewise.toml`."""
+    return settings.overlaid((live or LiveRecord.of(settings).read().live).settings)
+
+
+def _prompts(settings: Settings, live: Live) -> Path:
+    return LiveRecord.of(settings).prompts_of(live.prompts) if live.prompts else PROMPTS
+
+
+def opened_pair(settings: Settings, candidate: Candidate) -> tuple[WatchedEngine, WatchedEngine]:
+    """The engine over what is live and that over a candidate. Neither leaves receipts."""
+    live = LiveRecord.of(settings).settle().live
+    loaded = _Loaded.of(as_live(settings, live))
+    return _engine(loaded, prompts=_prompts(settings, live)), _over(settings, loaded, live.under(candidate), candidate)
+
+
+def open_candidate(settings: Settings, candidate: Candidate) -> Engine:
+    """The engine over a candidate. It leaves no receipts."""
+    live = LiveRecord.of(settings).settle().live
+    changed = live.under(candidate)
+    return _over(settings, _Loaded.of(as_live(settings, changed)), changed, candidate)
+
+
+def _over(settings: Settings, loaded: _Loaded, live: Live, candidate: Candidate) -> WatchedEngine:
+    changed = loaded.under(as_live(settings, live))
+    return _engine(changed, candidate.index or None, prompts=_prompts(settings, live))
+
+
 class LiveEngine:
-    """Gives the engine over the current index version; when that is another one, opened anew.
+    """Gives the engine over the current index version and what was promoted; when that is another, opened anew.
 
     An answer goes on with the engine it began with. A version that cannot be opened changes nothing. What is asked
-    through the `door` leaves a receipt; without one nothing does.
+    through the `door` leaves a receipt, and is asked of the candidate in the shadow; without one nothing is.
     """
 
     def __init__(
@@ -345,8 +427,15 @@ class LiveEngine:
         self._door = door
         self._watchers = watchers
         self._receipts = receipts_in(settings)
-        self.embedder = embedder or make_embedder(settings)
-        self._generators = generators(settings)
+        self._record = LiveRecord.of(settings)
+        look_after(settings)
+        self._live = self._record.settle().live
+        self._base = _Loaded.of(settings, embedder)
+        self.embedder = self._base.embedder
+        self._loaded = self._base
+        self._running = Activity()
+        log = ShadowLog(settings.log, days=settings.receipts_days)
+        self.shadow = ShadowWorker(log, self._planned, self._candidate, self._running)
         self._opening = threading.Lock()
         self._stamp = self._now()
         self._engine = self._opened()
@@ -367,27 +456,55 @@ class LiveEngine:
 
         It leaves no receipts: what a person deletes of their own documents is to be gone.
         """
-        unkept = settings.model_copy(update={"receipts": False})
-        watchers = self._watchers
-        return _engine(unkept, self.embedder, self._generators, version, door=self._door, watchers=watchers)
+        base = replace(self._base, settings=settings.model_copy(update={"receipts": False}))
+        return _engine(base, version, door=self._door, watchers=self._watchers, running=self._running)
+
+    @property
+    def settings(self) -> Settings:
+        """With what was promoted."""
+        return self._loaded.settings
 
     def _opened(self) -> Engine:
-        return _engine(
-            self._settings,
-            self.embedder,
-            self._generators,
+        self._live = self._record.settle().live
+        loaded = self._loaded.under(as_live(self._settings, self._live))
+        engine = _engine(
+            loaded,
+            prompts=_prompts(self._settings, self._live),
             door=self._door,
             receipts=self._receipts,
             watchers=self._watchers,
+            shadow=self.shadow,
+            running=self._running,
         )
+        self._loaded = loaded
+        return engine
 
-    def _now(self) -> tuple[tuple[int, int], ...]:
-        """What changes with the version in use or with its fit."""
+    def _planned(self) -> tuple[Shadow, Candidate] | None:
+        """Who is in the shadow."""
+        record = self._read()
+        plan = record.shadow
+        return (plan, record.candidates[plan.candidate]) if plan and plan.candidate in record.candidates else None
+
+    def _candidate(self, candidate: Candidate) -> Engine:
+        return _over(self._settings, self._loaded, self._live.under(candidate), candidate)
+
+    def _read(self) -> Record:
+        """A record that cannot be read changes nothing."""
+        try:
+            return self._record.read()
+        except LiveError as error:
+            logger.warning("%s What is live stays.", error)
+            return Record(live=self._live)
+
+    def _now(self) -> tuple[object, ...]:
+        """What changes with the version in use, with its fit or with a promotion."""
+        record = self._read()
         try:
             paths = (self._settings.build / CURRENT, self._settings.build / current(self._settings.build) / STORED)
         except IndexMissing:
             return ()
-        return tuple((facts.st_mtime_ns, facts.st_ino) for facts in (path.stat() for path in paths if path.is_file()))
+        stamps = [(facts.st_mtime_ns, facts.st_ino) for facts in (path.stat() for path in paths if path.is_file())]
+        return record.live, record.switching, *stamps
 
 
 def generators(settings: Settings) -> Callable[[str], Generator]:

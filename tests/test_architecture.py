@@ -12,13 +12,13 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 LAYERS = [
     "types errors protocols settings progress parsed encodings files mapped freshness",
-    "words chunking figures kinds roles following introductions orders asides spelling fusion statements prompts questions choosing packing citations record repeats likeness safety confidence redaction",
+    "words chunking figures kinds roles following introductions orders asides spelling fusion statements prompts questions choosing packing citations record repeats likeness safety confidence significance redaction",
     "readers cache pages tokens wordpieces embedding bert vectors lexical extractive llama hosted models logistic languages",
-    "conversations isolation readings sources inspection stored versions indexing retrieval postgres postgres_search evidence comparing verification answerability calibration answering slots receipts watching replaying monitoring metrics tracing",
+    "conversations isolation readings sources inspection stored versions indexing retrieval postgres postgres_search evidence comparing verification answerability calibration answering slots receipts watching replaying monitoring metrics tracing live guarding paired shadowing",
     "wiring mcp api web history pulling terminal batch",
     "uploads server talking completion offline",
     "library overview",
-    "logbook checks",
+    "logbook checks promotion",
     "doctor",
     "__main__",
 ]

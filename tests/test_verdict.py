@@ -14,23 +14,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.verdict import (
-    DEFAULT_TOLERANCES,
-    RESAMPLES,
-    SEED,
-    SHOWN,
-    Comparison,
-    Measured,
-    bootstrap,
-    breaches,
-    compare,
-    load_run,
-    mcnemar,
-    paired,
-    sign_flips,
-    text,
-)
+from eval.verdict import DEFAULT_TOLERANCES, SHOWN, Comparison, breaches, compare, load_run, paired, text
 from rag.errors import SettingsError
+from rag.significance import RESAMPLES, SEED, Measured, bootstrap, mcnemar, sign_flips
 
 GENERATOR = {"name": "local", "model": "small", "sha256": "0123456789abcdef"}
 Rows = list[dict[str, Any]]
