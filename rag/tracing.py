@@ -76,11 +76,7 @@ class Tracer:
 
 
 def _draft(outcome: Outcome, lasted: float) -> list[tuple[str, float, float]]:
-<<<<<<< HEAD
-    """The stage of writing, among whose sentences checks lie: from what was before it to the end, if it was written.
-=======
     """The stage of writing, among whose sentences the checks lie: from what is before it to the end, if there is one.
->>>>>>> receipts
 
     Roles that are set side by side are not written.
     """
