@@ -16,7 +16,7 @@ PAGE = (PROJECT / "docs" / "practices.md").read_text(encoding="utf-8")
 COMMANDS = sorted(set(re.findall(r"`(?:[A-Z_]+=\S+ )?python -m (rag|eval) ([^`]+)`", PAGE)))
 
 
-@pytest.mark.parametrize(("program", "words"), COMMANDS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("program", "words"), COMMANDS, ids=str)
 def test_a_command_of_the_page_is_there_with_its_options(program: str, words: str) -> None:
     command: click.Command = cli if program == "rag" else evaluation
     context = click.Context(command)

@@ -79,11 +79,11 @@ def test_the_fast_way_gives_the_vectors_of_the_reference() -> None:
     folder = pull("all-MiniLM-L6-v2")
     reference = SentenceTransformersEmbedder(folder, name="reference", sha256="")
     fast = BertEmbedder(folder, name="fast", sha256="")
-    texts = [f"{'The mill grinds rye. ' * (number % 70)}Stone {number}, älter als 1750." for number in range(140)]
+    texts = [f"{'The mill grinds rye. ' * (number % 60)}Stone {number}, älter als 1750." for number in range(61)]
     expected = reference.embed_passages(texts)
     np.testing.assert_allclose(fast.embed_queries(texts), expected, atol=1e-5)
     assert cosines(fast.embed_passages(texts), expected).min() > 0.999
-    for one, other in zip(fast.embed_tokens(texts[:80]), reference.embed_tokens(texts[:80]), strict=True):
+    for one, other in zip(fast.embed_tokens(texts[:40]), reference.embed_tokens(texts[:40]), strict=True):
         assert one.spans == other.spans
         assert cosines(one.tokens, other.tokens).min() > 0.999
         assert one.text @ other.text > 0.999
