@@ -422,6 +422,7 @@ def launch(settings: Settings, *, host: str = "127.0.0.1", port: int = 7860, ope
     token = token_for(host, settings.token.get_secret_value())
     meter = Meter()
     engine = LiveEngine(settings, door="chat", watchers=[meter])
+    settings = engine.settings  # with what was promoted
     local = LocalModel.of(engine(), settings)
     with Store(settings.conversations) as store:
         desk = Desk(engine, store=store, uploads=Uploads(engine, settings), receipts=receipts_in(settings), meter=meter)
