@@ -295,7 +295,7 @@ def _on_paper(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     def grown(name: str, number: int | None = None) -> float:
         one, other = ((row[name] if number is None else row[name][number]) for row in (last, before))
-        return max(one, one + steps * (one - other))
+        return float(max(one, one + steps * (one - other)))
 
     found: dict[str, Any] = {"passages": ON_PAPER, "kept": "on paper"}
     lines = ("build_s", "disk_mb", "opened_s", "resident_mb", "with_embedder_mb")
