@@ -9,16 +9,16 @@ beginning of its prompts before, as it has in the chat. Only questions that the 
 
 from __future__ import annotations
 
-import json
 import logging
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from benchmarks.tables import Table, output_option, show
 from eval.questions import load_questions
 from eval.running import opened
 from eval.sets import BUNDLED, HOMES, SETS, spaced
@@ -107,27 +107,30 @@ def timed(pieces: Iterator[tuple[str, bool]], question: str) -> Timed:
     return Timed(question, read=reading.read, kept=reading.kept, by_model=last, **marks)
 
 
-def table(rows: Sequence[tuple[Timed, Timed]]) -> str:
-    """Medians of both and what share the second is of the first, as Markdown."""
-    lines = ["| median | five whole passages | Rolewise | share |", "|---|--:|--:|--:|"]
+def table(rows: Sequence[tuple[Timed, Timed]], command: str = "") -> Table:
+    """Medians of both and what share the second is of the first."""
+    lines = []
     for name, label in (("read", "tokens read"), *((one, f"{one.replace('_', ' ')}, s") for one in TIMES)):
         before, after = (statistics.median(float(getattr(row[side], name)) for row in rows) for side in (0, 1))
         scale, digits = (1, 0) if name == "read" else (1000, 1)
-        lines.append(f"| {label} | {before / scale:.{digits}f} | {after / scale:.{digits}f} | {after / before:.2f} |")
+        lines.append((label, f"{before / scale:.{digits}f}", f"{after / scale:.{digits}f}", f"{after / before:.2f}"))
     shares = [after.first_sentence / before.first_sentence for before, after in rows]
     within = sum(share <= GOAL for share in shares)
     drafted = sum(after.by_model for _, after in rows)
-    told = (
-        f"{len(rows)} questions, {drafted} of them drafted by the model; for the others the documents' own sentences "
-        f"are the answer. The first sentence took at most a third of the time for {within} of {len(rows)}; the median "
-        f"of the shares is {statistics.median(shares):.2f}."
+    return Table(
+        title="The local model's first sentence",
+        columns=("median", "five whole passages", "Rolewise", "share"),
+        rows=tuple(lines),
+        note=f"{len(rows)} questions, {drafted} of them drafted by the model; for the others the documents' own "
+        f"sentences are the answer. The first sentence took at most a third of the time for {within} of {len(rows)}; the median "
+        f"of the shares is {statistics.median(shares):.2f}.",
+        command=command,
     )
-    return "\n".join([*lines, "", told])
 
 
 @click.command()
 @click.option("--questions", default=12, show_default=True, help="So many of each set.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write OUTPUT.md and OUTPUT.json too.")
+@output_option
 def main(questions: int, output: Path | None) -> None:
     """Asks development questions of the plain prompt and of Rolewise in turns, and prints the medians."""
     settings = load_settings(generator=LOCAL)
@@ -140,13 +143,7 @@ def main(questions: int, output: Path | None) -> None:
             engine.make_ready(LOCAL)
             rows.append((before, timed(rolewise(engine, one.question), one.question)))
             click.echo(f"{before.first_sentence:8.0f} {rows[-1][1].first_sentence:8.0f} ms  {one.question}", err=True)
-    report = table(rows)
-    click.echo(report)
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.with_suffix(".md").write_text(report + "\n", encoding="utf-8")
-        told = [{"five whole passages": asdict(before), "rolewise": asdict(after)} for before, after in rows]
-        output.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    show([table(rows, f"python -m benchmarks.first_sentence --questions {questions}")], output)
 
 
 if __name__ == "__main__":

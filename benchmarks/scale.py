@@ -18,13 +18,14 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import click
 import numpy as np
 
+from benchmarks.tables import Plot, Table, output_option, show
 from eval.questions import load_questions
 from rag.chunking import sentences_of, split
 from rag.errors import ModelError
@@ -141,7 +142,7 @@ class Made(Sequence[Document]):
 
 @click.command()
 @click.option("--sizes", default="10000,100000,1000000", show_default=True, help="Passages.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The figures as JSON.")
+@output_option
 @click.option("--measure", nargs=2, type=click.Path(path_type=Path), hidden=True)
 def main(sizes: str, output: Path | None, measure: tuple[Path, Path] | None) -> None:
     """Builds an index of each size, searches it, and prints a table."""
@@ -167,9 +168,7 @@ def main(sizes: str, output: Path | None, measure: tuple[Path, Path] | None) -> 
         click.echo(f"{size:,} done", err=True)
     if len(rows) > 1:
         rows.append(_on_paper(rows))
-    click.echo("\n".join(_table(rows)))
-    if output:
-        output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    show([table(rows, f"python -m benchmarks.scale --sizes {sizes}")], output)
 
 
 def measured(folder: Path, nearest: Path) -> dict[str, Any]:
@@ -298,7 +297,7 @@ def _on_paper(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return float(max(one, one + steps * (one - other)))
 
     found: dict[str, Any] = {"passages": ON_PAPER, "kept": "on paper"}
-    lines = ("build_s", "disk_mb", "opened_s", "resident_mb", "with_embedder_mb")
+    lines = ("build_s", "disk_mb", "opened_s", "resident_mb")
     found |= {name: grown(name) for name in lines if name in last}
     longer = np.sqrt(ON_PAPER / last["passages"])
     found["vectors_ms"] = [float(one * longer) for one in last["vectors_ms"]]
@@ -311,11 +310,17 @@ def _on_paper(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield f"| {' | '.join(COLUMNS.values())} |"
-    yield f"|--:|{'--|' * 1}{'--:|' * (len(COLUMNS) - 2)}"
-    for row in rows:
-        yield f"| {' | '.join(_cell(name, row.get(name)) for name in COLUMNS)} |"
+def table(rows: Sequence[Mapping[str, Any]], command: str = "") -> Table:
+    """A row for each size. Sizes that were measured are drawn."""
+    return Table(
+        title="From ten thousand to a million passages",
+        columns=tuple(COLUMNS.values()),
+        rows=tuple(tuple(_cell(name, row.get(name)) for name in COLUMNS) for row in rows),
+        note="Vectors lie between real ones, with noise; building is without reading and embedding. The last row is "
+        "the line through the two before it, not measured.",
+        command=command,
+        plot=Plot("passages", ("build s", "disk MB", "resident MB")),
+    )
 
 
 def _cell(name: str, value: Any) -> str:
