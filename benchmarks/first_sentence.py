@@ -122,8 +122,8 @@ def table(rows: Sequence[tuple[Timed, Timed]], command: str = "") -> Table:
         columns=("median", "five whole passages", "Rolewise", "share"),
         rows=tuple(lines),
         note=f"{len(rows)} questions, {drafted} of them drafted by the model; for the others the documents' own "
-        f"sentences are the answer. The first sentence took at most a third of the time for {within} of {len(rows)}; the median "
-        f"of the shares is {statistics.median(shares):.2f}.",
+        "sentences are the answer. The first sentence took at most a third of the time for "
+        f"{within} of {len(rows)}; the median of the shares is {statistics.median(shares):.2f}.",
         command=command,
     )
 
