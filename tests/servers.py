@@ -90,8 +90,8 @@ class Server:
         assert self._process
         self._process.send_signal(signal.SIGSTOP)  # else it would end its children in good order
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for pid in (*children, self._process.pid):
-            os.kill(int(pid), signal.SIGKILL)
+        for pid in (*map(int, children), self._process.pid):
+            os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> None:
