@@ -137,7 +137,7 @@ def _measured(database: Database, count: int, questions: int) -> tuple[list[tupl
 
         def fused(at: int, of_labels: list[list[str]] = of_labels) -> None:
             hybrid.search(
-                asked[at], queries[at], K, candidates=DEPTH, rrf_k=60, by_words=True, labels=of_labels, rows=None
+                asked[at], queries[at], K, candidates=DEPTH, meaning=0.5, by_words=True, labels=of_labels, rows=None
             )
 
         searches.append((f"{count:,}", f"fused, {name}", *_times(fused, questions), "–"))
