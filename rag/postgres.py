@@ -80,6 +80,7 @@ class Database:
         self.k1, self.b, self.few = k1, b, few
         self._walking = f"-c hnsw.ef_search={walk} -c hnsw.iterative_scan=relaxed_order"
         self._walking += f" -c hnsw.max_scan_tuples={statements.MAX_SCANNED}"
+        self._walking += " -c enable_seqscan=off"  # a filter is thought to leave so little that all would be scanned
 
     def close(self) -> None:
         if "_pool" in self.__dict__:
