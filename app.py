@@ -126,7 +126,13 @@ def build_app(desk: Desk, settings: Settings, *, pulling: LocalModel | None = No
                 record.render()  # type: ignore[no-untyped-call]
                 gr.HTML(pages.PROMISE)
         api(_search_endpoint(desk.engine), api_name="search", concurrency_limit=SEARCHES, concurrency_id="search")
-        demo.load(desk.reopened, None, [chat.chatbot_value, panel, earlier, kept, role], api_visibility="private")
+        demo.load(
+            desk.reopened,
+            None,
+            [chat.chatbot_value, panel, earlier, kept, role],
+            show_progress="hidden",
+            api_visibility="private",
+        )
         if pulling:
             _watch(pulling, line, writer, switches=chosen != LOCAL)
     demo.queue(max_size=64)
