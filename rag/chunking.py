@@ -74,11 +74,13 @@ def split(document: Document, *, count: Callable[[str], int], limit: int, budget
             own = limit - 2
         pieces: list[tuple[int, int, int]] = []  # start, end, tokens
         for start, end in _outer_spans(document, section):
-            parts = [(start, end)]
-            if count(document.text[start:end]) > own:
-                parts = list(_cut(document.text, start, end, count, own))
-                cut += 1
+            tokens = count(document.text[start:end])
+            if tokens <= own:
+                pieces.append((start, end, max(1, tokens - 2)))
+                continue
+            parts = _cut(document.text, start, end, count, own)
             pieces += [(left, right, max(1, count(document.text[left:right]) - 2)) for left, right in parts]
+            cut += 1
         introduces = {start for start, end, _ in pieces if document.text[start:end].endswith(":")}
         for group in _evenly(pieces, min(own - 2, budget), introduces):
             start, end = group[0][0], group[-1][1]

@@ -34,18 +34,17 @@ def has_cuda() -> bool:
     return _DRIVER.is_file() and not importlib.metadata.version("torch").endswith("+cpu")
 
 
-class SentenceTransformersEmbedder:
+class SentenceTransformersEmbedder(WordPieces):
     """Implements protocols.Embedder. The model is loaded when the first text is embedded, counting needs none of it.
 
     `device` is "cpu" or "cuda".
     """
 
     def __init__(self, folder: Path, *, name: str, sha256: str, device: str = "cpu") -> None:
+        super().__init__(folder)
         self.name = name
         self.sha256 = sha256
-        self._folder = folder
         self._device = device
-        self._pieces = WordPieces(folder)
 
     @functools.cached_property
     def _model(self) -> SentenceTransformer:
@@ -54,26 +53,16 @@ class SentenceTransformersEmbedder:
 
         logging.disable_progress_bar()
         try:
-            return SentenceTransformer(str(self._folder), device=self._device, local_files_only=True)
+            return SentenceTransformer(str(self.folder), device=self._device, local_files_only=True)
         except (OSError, ValueError, KeyError, AssertionError, RuntimeError) as error:  # the last two: no such device
             raise ModelError(
-                f"the embedder in {self._folder} cannot be loaded on {self._device} ({' '.join(str(error).split())}). "
+                f"the embedder in {self.folder} cannot be loaded on {self._device} ({' '.join(str(error).split())}). "
                 f"{_REMEDY[self._device].format(self.name)}"
             ) from error
 
     @property
     def dimension(self) -> int:
         return int(self._model.get_embedding_dimension() or 0)
-
-    @property
-    def max_tokens(self) -> int:
-        return self._pieces.max_tokens
-
-    def count(self, text: str) -> int:
-        return self._pieces.count(text)
-
-    def has_token(self, word: str) -> bool:
-        return self._pieces.has_token(word)
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         return self._embed(texts)
@@ -84,13 +73,7 @@ class SentenceTransformersEmbedder:
     def _embed(self, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
-        vectors = self._model.encode(
-            list(texts),
-            batch_size=BATCH[self._device],
-            normalize_embeddings=True,
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
+        vectors = self._encode(texts, normalize_embeddings=True, convert_to_numpy=True)
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def _encode(self, texts: Sequence[str], **options: Any) -> Any:
@@ -99,16 +82,10 @@ class SentenceTransformersEmbedder:
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         if not texts:
             return []
-        outputs: Any = self._model.encode(
-            list(texts),
-            batch_size=BATCH[self._device],
-            output_value=None,
-            convert_to_numpy=False,
-            show_progress_bar=False,
-        )
+        outputs = self._encode(texts, output_value=None, convert_to_numpy=False)
         found = []
-        for encoding, output in zip(self._pieces.cut(texts), outputs, strict=True):
-            rows, spans = self._pieces.words_of(encoding)
+        for encoding, output in zip(self.cut(texts), outputs, strict=True):
+            rows, spans = self.words_of(encoding)
             tokens = output["token_embeddings"].cpu().numpy()[rows]
             found.append(TokenVectors(unit(output["sentence_embedding"].cpu().numpy()), unit(tokens), spans))
         return found

@@ -34,10 +34,10 @@ from rag.words import words
 _SPLITTER = "sentences, even, 1"
 VOCABULARY = 200_000
 """Words whose counts are kept at the most, the frequent ones first."""
-WINDOW = 1024
-"""Passages that are sorted by length before they are embedded: the longer, the less of a batch is padding."""
-STEP = 64
-"""Passages that the embedder is given at once, after which their vectors are kept."""
+WINDOW = 256
+"""Passages that are embedded at once, after which their vectors are kept: enough for an embedder to sort by length."""
+FIRST = 32
+"""Passages that are embedded at once to begin with, and then twice as many each time: the embedder waits for few."""
 TIE = 5e-3
 """How far rounding may put the score of a passage from that of another with the same text, where 8 bits keep a number:
 ten times what was seen."""
@@ -207,9 +207,10 @@ class _Embedding:
     def passing(self, texts: Iterable[str], file: BinaryIO) -> Iterator[str]:
         """The texts as they come, while their vectors are written to the file, row after row."""
         ready: Callable[[], Vectors] | None = None
-        texts = iter(texts)
-        while window := list(itertools.islice(texts, WINDOW)):
+        texts, size = iter(texts), FIRST
+        while window := list(itertools.islice(texts, size)):
             begun = self.begun(window)
+            size = min(2 * size, WINDOW)
             if ready:
                 file.write(ready().data)
             ready = begun
@@ -225,18 +226,14 @@ class _Embedding:
         keys = [hashlib.sha256(f"{self._embedder.sha256}\n{text}".encode()).digest() for text in texts]
         found = self._cache.vectors(keys) if self._cache else {}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
-        longest_first = sorted(missing, key=lambda key: -len(missing[key]))  # a batch wastes little on padding
-        steps = [longest_first[start : start + STEP] for start in range(0, len(longest_first), STEP)]
-        embed = self._embedder.embed_passages
-        embedded = [self._thread.submit(embed, [missing[key] for key in step]) for step in steps]
+        embedded = self._thread.submit(self._embedder.embed_passages, list(missing.values()))
 
         def ready() -> Vectors:
-            for step, future in zip(steps, embedded, strict=True):
-                made = dict(zip(step, future.result(), strict=True))
-                self.done += len(made)
-                if self._cache:
-                    self._cache.keep_vectors(made)
-                found.update(made)
+            made = dict(zip(missing, embedded.result(), strict=True))
+            self.done += len(made)
+            if self._cache:
+                self._cache.keep_vectors(made)
+            found.update(made)
             return np.stack([found[key] for key in keys])
 
         return ready

@@ -90,11 +90,19 @@ def make_embedder(settings: Settings, *, for_many: bool = False) -> Embedder:
     folder = Path(settings.embedder)
     if not folder.is_dir():
         folder = models.path_of(settings.embedder)
-    identity = {"name": settings.embedder, "sha256": models.sha256_of(folder)}
     on_card = settings.device == "cuda" or (settings.device == "auto" and has_cuda())
-    if is_bert(folder) and not (on_card and for_many):
-        return BertEmbedder(folder, **identity)
-    return SentenceTransformersEmbedder(folder, **identity, device="cuda" if on_card else "cpu")
+    is_fast = is_bert(folder) and not (on_card and for_many)
+    return _embedder_of(
+        folder, settings.embedder, models.sha256_of(folder), "" if is_fast else "cuda" if on_card else "cpu"
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _embedder_of(folder: Path, name: str, sha256: str, device: str) -> Embedder:
+    """Loaded once for all that ask in turn; without a `device` in OpenVINO."""
+    if not device:
+        return BertEmbedder(folder, name=name, sha256=sha256)
+    return SentenceTransformersEmbedder(folder, name=name, sha256=sha256, device=device)
 
 
 def make_store(settings: Settings | None = None) -> Store:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class WordPieces:
-    """The tokenizer in a model's folder, loaded on first use."""
+    """The tokenizer in a model's folder, loaded on first use: what its embedders have in common."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @functools.cached_property
     def max_tokens(self) -> int:
-        path = self._folder / "sentence_bert_config.json"
+        path = self.folder / "sentence_bert_config.json"
         return int(json.loads(path.read_text(encoding="utf-8"))["max_seq_length"])
 
     def count(self, text: str) -> int:
@@ -63,7 +63,7 @@ class WordPieces:
     def _tokenizer(self) -> Tokenizer:
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         tokenizer.no_padding()
         return tokenizer
 

@@ -227,8 +227,8 @@ def test_documents_that_hold_headings_alone_are_an_error(write: Callable[[str, s
 def test_vectors_wait_in_a_file_in_the_order_of_their_rows(
     write: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rag.indexing.FIRST", 2)
     monkeypatch.setattr("rag.indexing.WINDOW", 5)
-    monkeypatch.setattr("rag.indexing.STEP", 2)
     for number in range(17):
         folder = write(f"many/{number}.md", f"# D{number}\n\nStone {number} {'lies here ' * (number % 4)}.\n").parent
     assert build_from(folder, tmp_path / "build").embedded == 17
