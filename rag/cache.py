@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,11 +34,15 @@ _KEYS = {"files": "path", "texts": "key", "vectors": "key"}
 
 
 class Cache:
-    """A context manager. A file that is no such cache, or a damaged one, is thrown away and begun anew."""
+    """A context manager. A file that is no such cache, or a damaged one, is thrown away and begun anew.
+
+    Several threads may use it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_on_disk = True
+        self._lock = threading.Lock()
         self._used: dict[str, set[object]] = {name: set() for name in _KEYS}
         """The keys that were asked for or kept, by table."""
         self._database = self._opened() or self._opened() or self._in_memory("it cannot be opened")
@@ -117,18 +122,19 @@ class Cache:
 
     def _rows(self, query: str, each: Sequence[tuple[object, ...]]) -> list[tuple[Any, ...]]:
         """What a query finds for `each` of some values, all written together or not at all."""
-        try:
-            with self._database:
-                self._database.execute("BEGIN")
+        with self._lock:
+            try:
+                with self._database:
+                    self._database.execute("BEGIN")
+                    return [row for values in each for row in self._database.execute(query, values)]
+            except sqlite3.Error as error:
+                self._fall_back(error)
                 return [row for values in each for row in self._database.execute(query, values)]
-        except sqlite3.Error as error:
-            self._fall_back(error)
-            return [row for values in each for row in self._database.execute(query, values)]
 
     def _opened(self) -> sqlite3.Connection | None:
         """The file's database if it is sound; else the file is removed."""
         try:
-            database = _with_tables(sqlite3.connect(self._path, isolation_level=None))
+            database = _with_tables(_connected(self._path))
             if database.execute("PRAGMA quick_check").fetchone() == ("ok",):
                 return database
         except sqlite3.OperationalError as error:  # no fault of the file: a full disk, a folder that is not writable
@@ -149,7 +155,11 @@ class Cache:
     def _in_memory(self, reason: str) -> sqlite3.Connection:
         logger.warning("nothing is kept in %s for the next build: %s", self._path.name, reason)
         self._is_on_disk = False
-        return _with_tables(sqlite3.connect(":memory:", isolation_level=None))
+        return _with_tables(_connected(":memory:"))
+
+
+def _connected(path: Path | str) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 
 def _with_tables(database: sqlite3.Connection) -> sqlite3.Connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -18,26 +19,59 @@ from rag.types import Mark, Section
 PROJECT = str(Path(__file__).resolve().parent.parent)
 SECONDS = 60
 """Time for one file."""
+AT_ONCE = min(4, os.cpu_count() or 1)
+"""Children that a build reads with."""
 MEMORY = 3 * 2**30
 """Bytes of address space for the child, which is more than it uses: libraries map more than they touch."""
 
 
 class Isolated:
-    """Reads files in a child that is started for the first and replaced when it ends. A context manager."""
+    """Reads files in children, each started for its first file and replaced when it ends. A context manager.
 
-    def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
-        self._seconds = seconds
-        self._memory = memory
-        self._child: subprocess.Popen[str] | None = None
+    As many threads as there are `children` may read at once.
+    """
+
+    def __init__(self, seconds: float = SECONDS, memory: int = MEMORY, children: int = AT_ONCE) -> None:
+        self._children = [_Child(seconds, memory) for _ in range(children)]
+        self._idle: queue.LifoQueue[_Child] = queue.LifoQueue()
+        for child in self._children:
+            self._idle.put(child)
 
     def __enter__(self) -> Isolated:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        for child in self._children:
+            child.give_up()
+        for child in [self._idle.get() for _ in self._children]:  # once no thread reads with it any more
+            child.end()
+            self._idle.put(child)
 
     def read_file(self, path: str, member: str = "") -> tuple[str, Parsed]:
         """As `rag.readers.files.read_file`. Raises Unreadable also for what took too long or ended the child."""
+        child = self._idle.get()
+        try:
+            return child.read_file(path, member)
+        finally:
+            self._idle.put(child)
+
+
+class _Child:
+    """One process that reads."""
+
+    def __init__(self, seconds: float, memory: int) -> None:
+        self._seconds = seconds
+        self._memory = memory
+        self._child: subprocess.Popen[str] | None = None
+        self._is_given_up = False
+
+    def give_up(self) -> None:
+        """Ends what it reads for another thread, and that it can read."""
+        self._is_given_up = True
+        if child := self._child:
+            child.kill()
+
+    def read_file(self, path: str, member: str) -> tuple[str, Parsed]:
         late, line = self._asked(path, member)
         if not (line or late):  # the child had ended before: after a file that filled its memory, or by another's hand
             late, line = self._asked(path, member)
@@ -70,13 +104,15 @@ class Isolated:
             line = child.stdout.readline()
         timer.cancel()
         if not line.endswith("\n"):
-            self._end()
+            self.end()
             return late.is_set(), ""
         return False, line
 
     def _running(self) -> subprocess.Popen[str]:
         if self._child is not None and self._child.poll() is not None:
-            self._end()
+            self.end()
+        if self._is_given_up:
+            raise Interrupted("was not read to its end, since the reading was given up")
         if self._child is None:
             self._child = subprocess.Popen(  # noqa: S603 - this very program
                 [sys.executable, "-m", "rag.readers", str(self._memory)],
@@ -87,7 +123,7 @@ class Isolated:
             )
         return self._child
 
-    def _end(self) -> None:
+    def end(self) -> None:
         if self._child is not None:
             self._child.kill()
             self._child.communicate()

@@ -8,6 +8,7 @@ import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
@@ -99,9 +100,14 @@ def identity_of(document: Document) -> Identity:
 
 
 def read_documents(
-    paths: Iterable[Path], *, read: Reads = read_file, cache: Cache | None = None, progress: Progress = lambda *_: None
+    paths: Iterable[Path],
+    *,
+    read: Reads = read_file,
+    at_once: int = 1,
+    cache: Cache | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Documents:
-    """The documents found under `paths`.
+    """The documents found under `paths`, which as many threads as `at_once` read.
 
     A folder's `sources.toml` says what its documents are called and which bytes they must have. Raises SourceError if
     one differs from it or is missing.
@@ -110,7 +116,7 @@ def read_documents(
     registers = {root: _register_of(root) for root in {file.root for file in files if isinstance(file, File)}}
     rows: dict[str, Row] = {}
     skipped: list[Skipped] = []
-    for found in _rows(files, Readings(read, cache), progress):
+    for found in _rows(files, Readings(read, cache), at_once, progress):
         if isinstance(found, Skipped):
             skipped.append(found)
             continue
@@ -155,21 +161,25 @@ def _last_word(title: str) -> str:
 
 
 def _rows(
-    files: Iterable[File | Skipped], readings: Readings, progress: Progress = lambda *_: None
+    files: Iterable[File | Skipped], readings: Readings, at_once: int = 1, progress: Progress = lambda *_: None
 ) -> Iterator[tuple[Path, Row] | Skipped]:
-    """The root and the row of each document, and what is none."""
+    """The root and the row of each document, and what is none, in order."""
     files = list(files)
-    for done, file in enumerate(files):
-        progress("reading", done, len(files))
-        if isinstance(file, Skipped):
-            yield file
-        else:
-            yield from _read(file, readings)
+    pool = ThreadPoolExecutor(at_once, "reading")
+    try:
+        for done, rows in enumerate(pool.map(lambda file: list(_read(file, readings)), files)):
+            progress("reading", done, len(files))
+            yield from rows
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     progress("reading", len(files), len(files))
 
 
-def _read(file: File, readings: Readings) -> Iterator[tuple[Path, Row] | Skipped]:
+def _read(file: File | Skipped, readings: Readings) -> Iterator[tuple[Path, Row] | Skipped]:
     """The document that a file is, those that an archive holds, or why there is none."""
+    if isinstance(file, Skipped):
+        yield file
+        return
     try:
         if file.path.stat().st_size > LARGEST:
             raise Unreadable(f"is larger than {LARGEST // 10**6:,} MB; split it")

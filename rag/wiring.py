@@ -28,7 +28,7 @@ from rag.freshness import write_dates
 from rag.guarding import look_after
 from rag.indexing import Builder, BuildReport
 from rag.inspection import Inspection, inspect
-from rag.isolation import Isolated
+from rag.isolation import AT_ONCE, Isolated
 from rag.languages import language_of
 from rag.lexical import K1, TOKENIZER, B, Bm25Index
 from rag.live import Candidate, Live, LiveError, LiveRecord, Record, Shadow
@@ -185,9 +185,13 @@ def make_retriever(settings: Settings, index: IndexVersion, embedder: Embedder) 
 def reading(settings: Settings, paths: Sequence[Path], progress: Progress) -> Iterator[tuple[Documents, Cache]]:
     """The documents under `paths`, or in the default sources, and the cache that they are loaded from."""
     settings.build.mkdir(parents=True, exist_ok=True)
-    with Cache(settings.build / CACHE) as cache, Isolated() as child:
+    with Cache(settings.build / CACHE) as cache, Isolated() as children:
         documents = read_documents(
-            paths or [sources_of(settings)], read=child.read_file, cache=cache, progress=progress
+            paths or [sources_of(settings)],
+            read=children.read_file,
+            at_once=AT_ONCE,
+            cache=cache,
+            progress=progress,
         )
         try:
             yield documents, cache

@@ -28,7 +28,7 @@ class WordPieces:
         return int(json.loads(path.read_text(encoding="utf-8"))["max_seq_length"])
 
     def count(self, text: str) -> int:
-        return len(self._whole.encode(text).ids)
+        return len(self._whole.encode_batch_fast([text])[0])  # without the places of the pieces
 
     def has_token(self, word: str) -> bool:
         return self._whole.token_to_id(word) is not None

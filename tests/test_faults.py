@@ -333,7 +333,7 @@ def test_a_real_build_may_be_killed_at_any_moment_and_goes_on(shelf: Path, tmp_p
     first = build_index(settings, [shelf])[0].version
     many = tmp_path / "many"
     many.mkdir()
-    for number in range(60):
+    for number in range(240):
         (many / f"{number}.md").write_text(
             "".join(f"Bread {number}-{line} is baked. " * 9 + "\n\n" for line in range(9))
         )
@@ -353,7 +353,7 @@ def test_a_real_build_may_be_killed_at_any_moment_and_goes_on(shelf: Path, tmp_p
         assert current(settings.build) == first
         assert faults(settings.build / first) == []
     report = build_index(settings, [many])[0]
-    assert report.documents == 60
+    assert report.documents == 240
     assert report.embedded < report.passages
     assert current(settings.build) == report.version
 

@@ -6,6 +6,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,35 @@ def test_a_child_that_hangs_or_dies_is_replaced(write: Write, tmp_path: Path) ->
             isolated.read_file(str(pipe))
         assert time.monotonic() - began < 12
         assert isolated.read_file(path)[1].text == "Bread.\n"
-        isolated._running().kill()
-        isolated._running().wait()
+        child = isolated._children[-1]
+        child._running().kill()
+        child._running().wait()
         assert isolated.read_file(path)[1].text == "Bread.\n"
+
+
+def test_threads_read_at_once_each_in_a_child_of_its_own(write: Write, tmp_path: Path) -> None:
+    for number in range(20):
+        folder = write(f"many/{number:02}.md", f"Stone {number}.\n").parent
+    os.mkfifo(tmp_path / "pipe.txt")
+    with Isolated(seconds=5, children=3) as isolated, ThreadPoolExecutor(1) as other:
+        hangs = other.submit(isolated.read_file, str(tmp_path / "pipe.txt"))
+        found = read_documents([folder], read=isolated.read_file, at_once=2)
+        assert [one.title for one in found] == [f"{number:02}" for number in range(20)]
+        assert not hangs.done()
+        with pytest.raises(Interrupted, match="took longer"):
+            hangs.result()
+
+
+def test_what_is_being_read_is_given_up_when_the_reading_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as other:
+        with Isolated(seconds=60) as isolated:
+            hangs = other.submit(isolated.read_file, str(tmp_path / "pipe.txt"))
+            time.sleep(0.5)
+        with pytest.raises(Interrupted, match="given up"):
+            hangs.result()
+    assert time.monotonic() - began < 10
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
