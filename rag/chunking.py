@@ -21,6 +21,8 @@ _ABBREVIATIONS = frozenset(
     u.s u.k e.u a.m p.m ph.d m.sc b.sc jan feb mar apr jun jul aug sep sept oct nov dec""".split()
 )
 _SENTENCE_END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s+[\"'“‘(\[]?[^\sa-z])|[。！？]+[」』”]*)\s*")
+_REACH = 8
+"""Characters for each token that a piece of a long stretch is sought in first: more than words have."""
 _WORD_BEFORE = re.compile(r"[\w.]+\Z")
 
 
@@ -163,7 +165,9 @@ def _packed(
 def _cut(text: str, start: int, end: int, count: Callable[[str], int], most: int) -> Iterator[tuple[int, int]]:
     """A stretch that no passage can hold whole, in pieces that end at a white space, or anywhere if there is none."""
     while start < end:
-        low, high = start + 1, end
+        low, high = start + 1, min(start + _REACH * most, end)
+        while high < end and count(text[start:high]) <= most:
+            low, high = high, min(start + 2 * (high - start), end)
         while low < high:  # the longest piece that fits
             middle = (low + high + 1) // 2
             low, high = (middle, high) if count(text[start:middle]) <= most else (low, middle - 1)

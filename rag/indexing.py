@@ -31,7 +31,7 @@ from rag.types import Document
 from rag.versions import FORMAT, Store, Writing, faults, id_of, open_version, read_manifest, sealed, sha256_of, switch
 from rag.words import words
 
-_SPLITTER = "sentences, even, 1"
+_SPLITTER = "sentences, even, 2"
 VOCABULARY = 200_000
 """Words whose counts are kept at the most, the frequent ones first."""
 WINDOW = 256

@@ -82,6 +82,20 @@ def test_a_sentence_that_no_passage_can_hold_is_cut_at_a_space_and_counted() -> 
     assert " ".join(passage.text for passage in report.passages) == text
 
 
+def test_a_stretch_without_an_end_is_cut_by_counting_each_part_a_few_times() -> None:
+    counted = 0
+
+    def noted(text: str) -> int:
+        nonlocal counted
+        counted += len(text)
+        return count(text)
+
+    text = "word " * 4000
+    report = split(document(text), count=noted, limit=20, budget=200)
+    assert "".join(passage.text for passage in report.passages).replace(" ", "") == text.replace(" ", "")
+    assert counted < 60 * len(text)
+
+
 blocks = st.lists(
     st.one_of(
         st.text(alphabet="ab .!?-1", min_size=1, max_size=60),
