@@ -17,7 +17,7 @@ from rag import statements
 from rag.errors import IndexMismatch
 from rag.postgres import BUILD, LONGEST_STEM, Database, Facts, named, stems_of
 from rag.protocols import Embedder, Rows, Vectors
-from rag.retrieval import AMONG_FAVOURED, DENSE, LEXICAL
+from rag.retrieval import AMONG_FAVOURED, DENSE, LEXICAL, moved, rows_about
 from rag.statements import SCHEMA
 from rag.types import ScoredPassage
 from rag.versions import IndexVersion
@@ -81,6 +81,17 @@ class PostgresVectors(_Searching):
             for place, (row, score) in enumerate(self.run(query, self.for_vector(vector, k) | limits)):
                 found[number, place], scores[number, place] = row, score
         return scores, found
+
+    def nearest(self, query: Vectors, k: int, rows: Rows | None = None) -> Vectors:
+        tables = [] if rows is None else [statements.within("limits", labels=False, rows=True)]
+        stage = statements.nearest("limits" if tables else "", graph=self.facts.graph)
+        of_rows = f"({stage}) found JOIN {SCHEMA}.vectors_$t USING (row)"
+        limits = {} if rows is None else {"rows": multirange_of(rows)}
+        found = self.run(
+            statements.statement(tables, f"SELECT embedding FROM {of_rows} ORDER BY score DESC, row"),
+            self.for_vector(query[0], k) | limits,
+        )
+        return np.array([vector.to_numpy() for (vector,) in found], dtype=np.float32).reshape(-1, self.facts.dimension)
 
 
 class PostgresWords(_Searching):
@@ -181,6 +192,7 @@ class PostgresRetriever:
     index: PostgresHybrid
     candidates: int = 50
     meaning: float = 0.5
+    feedback: float = 0.2
     stages: Sequence[str] = (DENSE, LEXICAL)
 
     def retrieve(
@@ -192,9 +204,13 @@ class PostgresRetriever:
         rows: Rows | None = None,
     ) -> list[ScoredPassage]:
         """As `Retriever`. Passages about the favoured labels are ranked once more among themselves."""
+        vector = self.embedder.embed_queries([question]) if DENSE in self.stages else None
+        if vector is not None:
+            within = rows_about(self.version, labels, rows)
+            (vector,) = moved(vector, self.version.vectors, self.feedback, within)
         found = self.index.search(
             question,
-            self.embedder.embed_queries([question])[0] if DENSE in self.stages else None,
+            vector,
             k,
             candidates=self.candidates,
             meaning=self.meaning,

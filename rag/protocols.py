@@ -89,6 +89,13 @@ class VectorIndex(Protocol):
         """
         ...
 
+    def nearest(self, query: Vectors, k: int, rows: Rows | None = None) -> Vectors:
+        """(n, dimension) float32 with n <= k: the vectors that `search` finds for one (1, dimension) query, best first.
+
+        They are as exact as they are kept.
+        """
+        ...
+
     def __len__(self) -> int: ...
 
 

@@ -110,6 +110,13 @@ class FaissIndex:
         order = np.lexsort((found, -scores), axis=1)
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
 
+    def nearest(self, query: Vectors, k: int, rows: Rows | None = None) -> Vectors:
+        query, parameters = np.ascontiguousarray(query, dtype=np.float32), self._parameters(rows)
+        with _threads(1):
+            _, (found,), (vectors,) = self._index.search_and_reconstruct(query, k, params=parameters)
+        kept: Vectors = vectors[found >= 0]
+        return kept
+
     def _lists(self, among: int | None) -> int:
         """How many lists are read, the more the fewer vectors are searched; 0 where there are none."""
         import faiss
@@ -122,17 +129,23 @@ class FaissIndex:
             return int(self._index.nlist)
         return int(min(self._index.nlist, -(-self._index.nprobe * len(self) // among)))
 
-    def _search(self, queries: Vectors, k: int, rows: Rows | None, lists: int) -> tuple[Vectors, Rows]:
+    def _parameters(self, rows: Rows | None, lists: int | None = None) -> Any:
+        """To search among `rows` in so many lists, or in as many as are needed."""
         import faiss
 
+        lists = self._lists(None if rows is None else len(rows)) if lists is None else lists
         given: dict[str, Any] = {"nprobe": lists} if lists else {}
         if rows is not None:
             among = np.zeros(len(self), dtype=bool)
             among[rows] = True
             given["sel"] = faiss.IDSelectorBitmap(np.packbits(among, bitorder="little"))  # type: ignore[call-arg, arg-type]
-        parameters = faiss.SearchParametersIVF(**given) if lists else faiss.SearchParameters(**given)
+        return faiss.SearchParametersIVF(**given) if lists else faiss.SearchParameters(**given)
+
+    def _search(self, queries: Vectors, k: int, rows: Rows | None, lists: int) -> tuple[Vectors, Rows]:
+        import faiss
+
         with _threads(1 if len(queries) <= ALONE else faiss.omp_get_max_threads()):
-            found: tuple[Vectors, Rows] = self._index.search(queries, k, params=parameters)
+            found: tuple[Vectors, Rows] = self._index.search(queries, k, params=self._parameters(rows, lists))
         return found
 
 

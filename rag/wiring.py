@@ -177,8 +177,10 @@ def make_retriever(settings: Settings, index: IndexVersion, embedder: Embedder) 
     stages = STAGES[settings.retrieval]
     if isinstance(index.vectors, PostgresVectors):
         hybrid = PostgresHybrid(index.vectors.database, index.vectors.facts)
-        return PostgresRetriever(index, embedder, hybrid, settings.candidates, settings.meaning, stages)
-    return HybridRetriever(index, embedder, settings.candidates, settings.meaning, stages)
+        return PostgresRetriever(
+            index, embedder, hybrid, settings.candidates, settings.meaning, settings.feedback, stages
+        )
+    return HybridRetriever(index, embedder, settings.candidates, settings.meaning, settings.feedback, stages)
 
 
 @contextlib.contextmanager

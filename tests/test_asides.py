@@ -22,6 +22,9 @@ class _NoPassages:
     def search(self, *_: object) -> tuple[np.ndarray, np.ndarray]:
         raise AssertionError
 
+    def nearest(self, *_: object) -> np.ndarray:
+        raise AssertionError
+
     def __len__(self) -> int:
         return 0
 

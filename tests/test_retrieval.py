@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rag.answering import Engine
 from rag.errors import SettingsError
-from rag.retrieval import HybridRetriever
+from rag.retrieval import HybridRetriever, moved
+from rag.vectors import FaissIndex
 
 
 def test_a_passage_tells_its_rank_and_score_in_each_stage(shelf: Path, engine_over: Callable[..., Engine]) -> None:
@@ -90,3 +92,17 @@ def test_one_search_alone_keeps_its_own_order(shelf: Path, engine_over: Callable
         assert scores == sorted(scores, reverse=True)
         assert [one.ranks for one in found] == [{stage: rank} for rank in range(1, len(found) + 1)]
     assert len(found) < 4  # passages that share no word with the question are not found by words
+
+
+def test_a_question_is_moved_towards_the_mean_of_what_is_nearest() -> None:
+    # By hand: of (1, 0), (0.6, 0.8), (-1, 0) and (0, 1) the first two have something in common with (1, 0). Half of
+    # their mean (0.8, 0.4) on top of it is (1.4, 0.2), whose length is the square root of 2.
+    index = FaissIndex.build(np.array([[1, 0], [0.6, 0.8], [-1, 0], [0, 1]], dtype=np.float32))
+    question = np.array([[1, 0]], dtype=np.float32)
+    np.testing.assert_allclose(moved(question, index, 0.5), np.array([[1.4, 0.2]]) / np.sqrt(2), atol=1e-6)
+    # Of (0.8, 0.6) the nearest three are all but (-1, 0), with the mean (1.6, 1.8) / 3.
+    tilted = np.array([[0.8, 0.6]], dtype=np.float32)
+    expected = np.array([[0.8 + 0.5 * 1.6 / 3, 0.6 + 0.5 * 1.8 / 3]])
+    np.testing.assert_allclose(moved(tilted, index, 0.5), expected / np.linalg.norm(expected), atol=1e-6)
+    assert moved(question, index, 0.0) is question
+    assert moved(question, index, 0.5, np.array([2, 3])) is question

@@ -120,6 +120,26 @@ def test_equal_vectors_come_in_order_of_row(make_vectors: MakeVectors) -> None:
     assert rows.tolist() == [[0, 1, 2, 3, 4]]
 
 
+def test_the_nearest_come_with_their_vectors(make_vectors: MakeVectors) -> None:
+    vectors, query = unit_rows(12, 0), unit_rows(1, 1)
+    index = make_vectors(vectors)
+    for rows in (None, np.array([2, 5, 7])):
+        (order,) = index.search(query, 3, rows)[1]
+        np.testing.assert_allclose(index.nearest(query, 3, rows), vectors[order], atol=1e-3)  # half precision
+    assert index.nearest(query, 3, np.array([4])).shape == (1, 8)
+    assert index.nearest(query, 3, np.array([], dtype=np.int64)).shape == (0, 8)
+
+
+@pytest.mark.parametrize("factory", IN_LISTS)
+def test_the_nearest_in_lists_come_with_their_vectors(factory: str, tmp_path: Path) -> None:
+    vectors, queries = near_each_other(4000, 0), near_each_other(5, 1)
+    FaissIndex.build(vectors, factory).save(tmp_path / "vectors.faiss")
+    index = FaissIndex.open(tmp_path / "vectors.faiss")
+    for query in queries:
+        (order,) = index.search(query[None], 3)[1]
+        np.testing.assert_allclose(index.nearest(query[None], 3), vectors[order], atol=0.02)
+
+
 def near_each_other(count: int, seed: int, clusters: int = 40) -> Vectors:
     """Rows around some centres, as passages about some things are."""
     chance = np.random.default_rng(seed)
