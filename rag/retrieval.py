@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rag.errors import SettingsError
-from rag.fusion import weighted_sum
+from rag.fusion import ROUNDING, weighted_sum
 from rag.protocols import Embedder, Rows, VectorIndex, Vectors
 from rag.types import ScoredPassage
 from rag.versions import IndexVersion
@@ -16,8 +16,6 @@ from rag.versions import IndexVersion
 DENSE, LEXICAL = "dense", "lexical"
 FEEDBACK = 3
 """Passages that a question is moved towards."""
-ROUNDING = 1e-4
-"""What a cosine of nothing in common may come to."""
 Search = Callable[[int, Rows | None], dict[int, float]]
 """At most so many rows, of those given or of all, with their scores, best first."""
 AMONG_FAVOURED = " in role"

@@ -20,6 +20,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rag.fusion import ROUNDING
+
 SCHEMA = "rolewise"
 TABLES = ("vectors", "words", "stems", "labels")
 """Each version has one of each; the first two hold a row for each passage."""
@@ -184,7 +186,8 @@ def fused(tables: Sequence[str], groups: Sequence[Sequence[Stage]]) -> str:
         for number, stage in group
     ]
     weights = " ".join(f"WHEN {number} THEN {stage.weight!r}::float8" for number, stage in stages)
-    share = f"(CASE stage {weights} END) * greatest(score, 0) / nullif(max(score) OVER (PARTITION BY stage), 0)"
+    counted = f"CASE WHEN score > {ROUNDING!r} THEN score ELSE 0 END"
+    share = f"(CASE stage {weights} END) * {counted} / nullif(max({counted}) OVER (PARTITION BY stage), 0)"
     return statement(
         [
             *tables,

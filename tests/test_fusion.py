@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from rag.fusion import weighted_sum
 
 HALVES = {"dense": 0.5, "lexical": 0.5}
-found = st.dictionaries(st.integers(0, 20), st.floats(-1, 40), max_size=10)
+found = st.dictionaries(st.integers(0, 20), st.floats(-1, 0) | st.floats(0.001, 40), max_size=10)
 
 
 def test_scores_are_shares_of_their_searches_best() -> None:
@@ -23,6 +23,7 @@ def test_weights_are_shares_of_the_searches_that_are_there() -> None:
 def test_what_points_away_counts_as_nothing() -> None:
     assert weighted_sum({"dense": {1: 0.5, 2: -0.3}, "lexical": {}}, HALVES) == {1: 0.5, 2: 0.0}
     assert weighted_sum({"dense": {1: -0.1}}, HALVES) == {1: 0.0}
+    assert weighted_sum({"dense": {1: 7e-11}, "lexical": {2: 1.0}}, HALVES) == {1: 0.0, 2: 0.5}  # rounding is no best
 
 
 @given(found, found)
