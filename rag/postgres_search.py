@@ -192,7 +192,7 @@ class PostgresRetriever:
     index: PostgresHybrid
     candidates: int = 50
     meaning: float = 0.5
-    feedback: float = 0.2
+    feedback: float = 0.3
     stages: Sequence[str] = (DENSE, LEXICAL)
 
     def retrieve(

@@ -14,7 +14,7 @@ from rag.types import ScoredPassage
 from rag.versions import IndexVersion
 
 DENSE, LEXICAL = "dense", "lexical"
-FEEDBACK = 3
+FEEDBACK = 2
 """Passages that a question is moved towards."""
 Search = Callable[[int, Rows | None], dict[int, float]]
 """At most so many rows, of those given or of all, with their scores, best first."""
@@ -69,7 +69,7 @@ class HybridRetriever:
     embedder: Embedder
     candidates: int = 50
     meaning: float = 0.5
-    feedback: float = 0.2
+    feedback: float = 0.3
     stages: Sequence[str] = (DENSE, LEXICAL)
 
     def retrieve(

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     """How many passages each of the two searches hands to the fusion."""
     meaning: float = Field(default=0.5, gt=0, lt=1)
     """Weight of the search by meaning in the fusion; the rest is that of the words."""
-    feedback: float = Field(default=0.2, ge=0, le=1)
+    feedback: float = Field(default=0.3, ge=0, le=1)
     """How far a question is moved towards the passages nearest to it before it is searched for by meaning."""
     evidence: int = Field(default=8, ge=1, le=50)
     """How many sentences a model is given to write from."""

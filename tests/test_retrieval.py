@@ -95,14 +95,13 @@ def test_one_search_alone_keeps_its_own_order(shelf: Path, engine_over: Callable
 
 
 def test_a_question_is_moved_towards_the_mean_of_what_is_nearest() -> None:
-    # By hand: of (1, 0), (0.6, 0.8), (-1, 0) and (0, 1) the first two have something in common with (1, 0). Half of
+    # By hand: the two nearest to (1, 0) are (1, 0) and (0.6, 0.8). Half of
     # their mean (0.8, 0.4) on top of it is (1.4, 0.2), whose length is the square root of 2.
     index = FaissIndex.build(np.array([[1, 0], [0.6, 0.8], [-1, 0], [0, 1]], dtype=np.float32))
     question = np.array([[1, 0]], dtype=np.float32)
     np.testing.assert_allclose(moved(question, index, 0.5), np.array([[1.4, 0.2]]) / np.sqrt(2), atol=1e-6)
-    # Of (0.8, 0.6) the nearest three are all but (-1, 0), with the mean (1.6, 1.8) / 3.
-    tilted = np.array([[0.8, 0.6]], dtype=np.float32)
-    expected = np.array([[0.8 + 0.5 * 1.6 / 3, 0.6 + 0.5 * 1.8 / 3]])
+    # Of (0.8, 0.6) the nearest two are (0.6, 0.8), with 0.96, and (1, 0), with 0.8.
+    tilted, expected = np.array([[0.8, 0.6]], dtype=np.float32), np.array([[0.8 + 0.4, 0.6 + 0.2]])
     np.testing.assert_allclose(moved(tilted, index, 0.5), expected / np.linalg.norm(expected), atol=1e-6)
     assert moved(question, index, 0.0) is question
-    assert moved(question, index, 0.5, np.array([2, 3])) is question
+    assert moved(question, index, 0.5, np.array([2, 3])) is question  # neither has anything in common with it
