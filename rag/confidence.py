@@ -21,8 +21,8 @@ class Level:
 
 LEVELS = (
     Level(0.1, "The documents very likely tell this", 22, 24),
-    Level(0.3, "The documents probably tell this", 68, 103),
-    Level(1.0, "It is doubtful that the documents tell this", 25, 53),
+    Level(0.3, "The documents probably tell this", 68, 102),
+    Level(1.0, "It is doubtful that the documents tell this", 26, 55),
 )
 
 
