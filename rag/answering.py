@@ -61,7 +61,7 @@ SAMPLE = 20
 SUSPECT = "Sentences left out because they give orders to a program that reads them: {}."
 RIVALS = "The documents give different figures here; each is shown with its source."
 FEWEST = 3
-"""Pieces of evidence that a model is given at the least, if there are as many."""
+"""Pieces of evidence that are said at the least, if there are as many."""
 MESSAGE = 16
 """Tokens that a chat template puts around a message at the most."""
 LONGEST_QUESTION = 4000
@@ -87,6 +87,8 @@ class Engine:
     passages_each: int = 5
     """For each role or document of a question that is about several."""
     evidence_limit: int = 8
+    notes: int = 4
+    """Pieces of evidence that a model reads at the most: the worse ones cost time and draw it away."""
     notice: str = ""
     """What a reader of any answer should know: that the index is not the one that is meant."""
     refusal: float = REFUSED
@@ -236,7 +238,7 @@ class Engine:
         signals = signals_of(question, findings, self.version.roles)
         if self.fit.plain.probability(signals) > min(self.fit.clear, self.refusal):  # else a judgement changes nothing
             with clock.stage("judge"):
-                judgement = draft.judgement(generator, evidence)
+                judgement = draft.judgement(generator, evidence[: self.notes])
             signals = signals_of(question, findings, self.version.roles, judgement)
         clock.mark("judge")
         hopeless = is_only_orders(asked) or not evidence
@@ -251,7 +253,8 @@ class Engine:
             generator = EXTRACTIVE  # the quotations themselves: a small model would drop some, or pick one
         for name in dict.fromkeys([generator, EXTRACTIVE]):
             try:
-                for text in draft.write(self.generator_named(name), evidence):
+                read = evidence if name == EXTRACTIVE else evidence[: self.notes]
+                for text in draft.write(self.generator_named(name), read):
                     yield Token(text)
                 break
             except (GeneratorError, ModelError) as error:

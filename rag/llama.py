@@ -154,7 +154,7 @@ class LlamaGenerator:
         if len(tokens) + max_tokens > self._context_tokens:
             raise GeneratorError(
                 f"The prompt has {len(tokens)} tokens and the answer may have {max_tokens}, but {self._info.model} "
-                f"takes {self._context_tokens} together. Raise context_tokens, or lower answer_tokens or evidence."
+                f"takes {self._context_tokens} together. Raise context_tokens, or lower answer_tokens or notes."
             )
         system = [one for one in defused[:1] if one["role"] == "system"]
         opening = defused[: len(system) + 1]

@@ -55,7 +55,9 @@ class Settings(BaseSettings):
     feedback: float = Field(default=0.3, ge=0, le=1)
     """How far a question is moved towards the passages nearest to it before it is searched for by meaning."""
     evidence: int = Field(default=8, ge=1, le=50)
-    """How many sentences a model is given to write from."""
+    """How many sentences are taken for an answer at the most."""
+    notes: int = Field(default=4, ge=1, le=50)
+    """How many of them a model reads, the best first."""
     refusal: float = Field(default=0.5, ge=0, le=1)
     """Probability that the documents do not tell, from which on a question is refused. 1 never refuses where there is
     any evidence."""

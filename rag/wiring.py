@@ -367,6 +367,7 @@ def _engine(
         language_of=language_of,
         passages=settings.passages,
         evidence_limit=settings.evidence,
+        notes=settings.notes,
         notice=notice,
         refusal=settings.refusal,
         answer_tokens=settings.answer_tokens,

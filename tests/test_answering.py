@@ -135,6 +135,19 @@ def test_what_stood_before_a_failure_is_kept_once(shelf: Path, engine_over: Call
     assert answer.text == "Basel: 64,500 francs a year [1]"
 
 
+def test_a_model_reads_the_best_notes_and_no_more_than_it_is_to(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    draft = "A baker in Basel earns 64,500 francs a year [1]."
+    scripted = Scripted(draft, draft)
+    engine = engine_over(shelf, scripted=scripted)
+    for notes, markers in ((2, ["[1]", "[2]"]), (1, ["[1]"])):
+        dataclasses.replace(engine, notes=notes).ask(QUESTION, generator="scripted")
+        read = scripted.asked[-1][-1].content
+        assert [marker for marker in ("[1]", "[2]", "[3]") if f"{marker} " in read] == markers
+        assert "[1] Basel: 64,500 francs a year" in read
+
+
 def test_the_model_gets_numbered_notes_and_documents_are_data(shelf: Path, engine_over: Callable[..., Engine]) -> None:
     (shelf / "baker.md").write_text(
         "---\ntitle: Baker\nrole: Baker\n---\nA baker in Basel earns $question and $notes francs.\n"

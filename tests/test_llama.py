@@ -94,7 +94,7 @@ def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers(generator: Llam
         ask(generator, "dog " * 500, max_tokens=30)
     found = re.fullmatch(
         r"The prompt has (\d+) tokens and the answer may have 30, but smollm2-135m takes 512 together\. "
-        r"Raise context_tokens, or lower answer_tokens or evidence\.",
+        r"Raise context_tokens, or lower answer_tokens or notes\.",
         str(caught.value),
     )
     assert found
