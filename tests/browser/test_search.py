@@ -84,6 +84,7 @@ def test_an_older_reply_never_takes_the_place_of_a_newer_one(site: Site) -> None
 
 def test_the_keyboard_alone_leads_from_the_field_to_the_quotation_and_back(site: Site) -> None:
     page = site.open("/search")
+    expect(page.locator("#q")).to_be_focused()
     page.keyboard.type("granite stone")
     expect(page.locator(".card").first).to_contain_text("The highest stone is of granite.")
     page.keyboard.press("ArrowDown")
