@@ -320,7 +320,7 @@ main()
 """
 
 
-SECONDS = 60
+SECONDS = 180
 """To wait for a sign of life."""
 PROMPT = "\n> "
 
