@@ -22,6 +22,7 @@ from gradio.events import api
 from gradio_client.utils import is_file_obj_with_meta, traverse  # type: ignore[import-untyped]
 from starlette.requests import Request
 
+from rag.ahead import Ahead
 from rag.answering import EXTRACTIVE, MOST_PASSAGES, Engine
 from rag.api import PREFIX, create_api
 from rag.conversations import LONGEST_TITLE, Reason, Store
@@ -40,7 +41,7 @@ from rag.safety import person_of, token_for
 from rag.server import Served
 from rag.settings import Settings
 from rag.slots import Slots, Waiting
-from rag.types import Finished, Retrieved, Token
+from rag.types import Finished, Message, Retrieved, Token
 from rag.uploads import Uploads
 from rag.watching import at_door
 from rag.web import add_pages
@@ -164,7 +165,7 @@ class Desk:
 
     `engine` gives the engine for each question, which takes its turns in `slots`. What is asked, answered and thought
     of it is kept in `store`; `uploads` are the documents of each person's own; `receipts` are the log of answers, and
-    `meter` has counted those of this process.
+    `meter` has counted those of this process. What the page offers to ask is answered `ahead`.
     """
 
     engine: Callable[[], Engine]
@@ -173,6 +174,7 @@ class Desk:
     uploads: Uploads | None = None
     receipts: Receipts | None = None
     meter: Meter = field(default_factory=Meter)
+    ahead: Ahead | None = None
 
     def engine_of(self, person: str, within: str) -> Callable[[], Engine]:
         """Over the documents of a person's own, or over those that the server has for all."""
@@ -183,6 +185,11 @@ class Desk:
     def engine_for(self, request: Request) -> Engine:
         """By the parameter `in` of a plain page."""
         return self.engine_of(person_of(request.scope), request.query_params.get("in", ""))()
+
+    def examples(self) -> list[str]:
+        """What the page offers to ask before anything was asked."""
+        documents = self.engine().version.documents
+        return [question for question, document in EXAMPLES.items() if document in documents]
 
     def overview(self, settings: Settings, receipts: Receipts) -> Overview:
         """What the owner of the server sees of its answers."""
@@ -236,6 +243,11 @@ class Desk:
                                     )
                             shown = pages.sources(done, turn, earlier, within=within, conversation=kept.conversation)
                             now = earlier | {turn: pages.quotations(done, turn, within)}
+                            if self.ahead and generator == LOCAL and done.status == "not_found":
+                                told = [*said, Message("user", question), Message("assistant", done.text)]
+                                self.ahead.offer(
+                                    engine, pages.suggested(done), generator=LOCAL, history=told, role=about
+                                )
                             yield pages.said(done, turn), shown, record, now, kept
 
     def rate(self, kept: Kept, data: gr.LikeData) -> None:
@@ -277,7 +289,6 @@ def _person(request: gr.Request | None) -> str:
 
 
 def _chat(desk: Desk, *, inputs: list[Any], outputs: list[Any]) -> gr.ChatInterface:
-    documents = desk.engine().version.documents
     *_, earlier, kept = inputs
     panel = outputs[0]
     chat = gr.ChatInterface(
@@ -304,7 +315,7 @@ def _chat(desk: Desk, *, inputs: list[Any], outputs: list[Any]) -> gr.ChatInterf
         ),
         additional_inputs=inputs,
         additional_outputs=outputs,
-        examples=[[question] for question, document in EXAMPLES.items() if document in documents] or None,
+        examples=[[question] for question in desk.examples()] or None,
         cache_examples=False,
         flagging_mode="never",
         analytics_enabled=False,
@@ -431,7 +442,14 @@ def launch(settings: Settings, *, host: str = "127.0.0.1", port: int = 7860, ope
     settings = engine.settings  # with what was promoted
     local = LocalModel.of(engine(), settings)
     with Store(settings.conversations) as store:
-        desk = Desk(engine, store=store, uploads=Uploads(engine, settings), receipts=receipts_in(settings), meter=meter)
+        desk = Desk(
+            engine,
+            store=store,
+            uploads=Uploads(engine, settings),
+            receipts=receipts_in(settings),
+            meter=meter,
+            ahead=engine.ahead if settings.ahead else None,
+        )
         server = Server(build_app(desk, settings, pulling=local), desk, settings, host=host, port=port, token=token)
         url = f"{server.url}?token={token}" if token else server.url
         click.echo(f"Rolewise is ready at {url}")
@@ -442,7 +460,9 @@ def launch(settings: Settings, *, host: str = "127.0.0.1", port: int = 7860, ope
             with contextlib.suppress(RolewiseError):
                 at_door(engine, None)().ask("What is it about?", generator=EXTRACTIVE)
             if local:
-                local.start()
+                local.start().join()
+            if local and local.is_ready and desk.ahead:
+                desk.ahead.offer(engine, desk.examples(), generator=LOCAL)
 
         threading.Thread(target=warm, name="warm-up", daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):

@@ -68,6 +68,8 @@ LONGEST_QUESTION = 4000
 """Characters; a question is not a document."""
 MOST_PASSAGES = 100
 """That one search of any front door gives."""
+_NOT_BEARING = ("generator_named", "repeats")
+"""Parts of an engine that say nothing about its answers: a generator of a name writes the same if it may be stopped."""
 
 
 @dataclass(frozen=True)
@@ -195,8 +197,10 @@ class Engine:
         What was asked before is answered as it was then, and marked as repeated, unless it is to be answered `anew`.
         """
         clock = _Clock()
-        parts = Parts(tuple(getattr(self, one.name) for one in fields(Engine)))
-        asked = Asked(question.strip(), tuple(history), role, generator or self.generator, parts)
+        with clock.stage("understand"):
+            read_as = self.understood(question, history)
+        parts = Parts(tuple(getattr(self, one.name) for one in fields(Engine) if one.name not in _NOT_BEARING))
+        asked = Asked(question.strip(), read_as, role, generator or self.generator, parts)
         if not anew and (kept := self.repeats.find(asked)):
             for event in kept:
                 yield _again(event, clock)
@@ -213,9 +217,8 @@ class Engine:
     def _answered(
         self, asked_for: Asked, clock: _Clock, failures: list[Exception]
     ) -> collections.abc.Generator[Event, None, None]:
-        asked, role, generator = asked_for.question, asked_for.role, asked_for.generator
-        with clock.stage("understand"):
-            question = self.understood(asked, asked_for.history)
+        asked, question = asked_for.question, asked_for.read_as
+        role, generator = asked_for.role, asked_for.generator
         with clock.stage("retrieve"):
             passages = self._found(question, role=role)
         clock.mark("retrieve")

@@ -1,7 +1,8 @@
 """Answers that were given lately, kept in memory for when the same is asked again.
 
-In go the events of an answer, out they come at once for the same question, of the same history, role and generator, put
-to an engine of the same parts: another index version, fit, prompt or setting is asked anew. Nothing is kept on disk.
+In go the events of an answer, out they come at once for the same question, understood in the same way, of the same
+role and generator, put to an engine of the same parts: another index version, fit, prompt or setting is asked anew.
+Nothing is kept on disk.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag.types import Event, Message
+from rag.types import Event
 
 LIMIT = 256
 
@@ -34,7 +35,8 @@ class Asked:
     """All that an answer depends on."""
 
     question: str
-    history: tuple[Message, ...]
+    read_as: str
+    """The question made whole from what was said before it, which bears on the answer by nothing else."""
     role: str | None
     generator: str
     engine: Parts

@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     answer_tokens: int = Field(default=320, ge=16)
     repeats: int = Field(default=256, ge=0)
     """Answers that are kept in memory for when the same is asked again; 0 writes each anew."""
+    ahead: bool = True
+    """Whether the local model answers what the page offers to ask, while nobody waits for an answer."""
 
     token: SecretStr = SecretStr("")
     """What page and API ask for where they can be reached from beyond this machine; one is made up if none is set."""

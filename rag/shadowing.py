@@ -10,12 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import sqlite3
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,19 +21,9 @@ from rag.errors import RolewiseError
 from rag.live import Candidate
 from rag.live import Shadow as Plan
 from rag.paired import Pair
-from rag.protocols import Draft, Generator, Judge
 from rag.receipts import STOPPED, Outcome, Receipt, Receipts, kept_of
 from rag.record import answer_record, error_record
-from rag.types import Evidence, GeneratorInfo, Message
-
-logger = logging.getLogger(__name__)
-
-WAITING = 100
-"""Questions that wait for the shadow at the most; what comes then goes without."""
-QUIET_SECONDS = 1.0
-"""For so long no real answer must have been written: who asked reads, and may ask on at once."""
-TRIES = 3
-"""Of a question for which the shadow had to give way."""
+from rag.yielding import Activity, Background, GaveWay, yielding
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS shadows (receipt TEXT NOT NULL, candidate TEXT NOT NULL, at TEXT NOT NULL,
@@ -83,98 +70,10 @@ def _make(database: sqlite3.Connection) -> None:
         database.execute(statement)
 
 
-class Activity:
-    """How many real answers are being written; a context for each."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._running = 0
-        self._last = -QUIET_SECONDS
-
-    @contextlib.contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self._changed:
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._last = time.monotonic()
-                self._changed.notify_all()
-
-    @property
-    def is_busy(self) -> bool:
-        return self._running > 0
-
-    def wait_until_quiet(self, seconds: float = QUIET_SECONDS) -> None:
-        """Returns when nothing has been written for so long."""
-        with self._changed:
-            while True:
-                left = self._last + seconds - time.monotonic()
-                if self._running:
-                    self._changed.wait()
-                elif left > 0:
-                    self._changed.wait(left)
-                else:
-                    return
-
-
-class GaveWay(Exception):
-    """A real question has come."""
-
-
-class _Yielding:
-    """A generator that stops when a real answer begins. Implements protocols.Generator."""
-
-    def __init__(self, inner: Generator, activity: Activity) -> None:
-        self._inner, self._activity = inner, activity
-
-    @property
-    def info(self) -> GeneratorInfo:
-        return self._inner.info
-
-    @property
-    def context_tokens(self) -> int:
-        return self._inner.context_tokens
-
-    def count(self, text: str) -> int:
-        return self._inner.count(text)
-
-    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Draft:
-        self._give_way()
-        with contextlib.closing(self._inner.stream(messages, evidence, max_tokens=max_tokens)) as pieces:
-            for piece in pieces:
-                self._give_way()
-                yield piece
-
-    def _give_way(self) -> None:
-        if self._activity.is_busy:
-            raise GaveWay
-
-
-class _YieldingJudge(_Yielding):
-    def yes_probability(self, messages: Sequence[Message]) -> float:
-        self._give_way()
-        assert isinstance(self._inner, Judge)
-        return self._inner.yes_probability(messages)
-
-
-def yielding(engine: Engine, activity: Activity) -> Engine:
-    """The engine, whose generators give way to real answers."""
-
-    def named(name: str) -> Generator:
-        inner = engine.generator_named(name)
-        return _YieldingJudge(inner, activity) if isinstance(inner, Judge) else _Yielding(inner, activity)
-
-    return replace(engine, generator_named=named)
-
-
 @dataclass(frozen=True, slots=True)
 class _Asked:
     outcome: Outcome
     receipt: str
-    tries: int = 0
 
 
 class ShadowWorker:
@@ -189,49 +88,20 @@ class ShadowWorker:
         activity: Activity,
     ) -> None:
         self._log, self._plan, self._opened, self._activity = log, plan, opened, activity
-        self._waiting: deque[_Asked] = deque()
-        self._come = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._background = Background(activity, self._answer, name="shadow")
         self._engine: tuple[str, Engine] | None = None
-        self._is_working = False
         self._lost = 0.0
         """Seconds of answers that had to be given up, which count too."""
 
     def offer(self, outcome: Outcome, receipt: str) -> None:
         """Takes a question that has been answered, if it falls into the share."""
         planned = self._plan()
-        if planned is None or not receipt or not falls_within(receipt, planned[0].share):
-            return
-        with self._come:
-            if len(self._waiting) < WAITING:
-                self._waiting.append(_Asked(outcome, receipt))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
-                self._thread.start()
-            self._come.notify_all()
+        if planned is not None and receipt and falls_within(receipt, planned[0].share):
+            self._background.offer(_Asked(outcome, receipt))
 
     def wait(self, seconds: float) -> bool:
         """Returns when nothing waits any more, or after so many seconds; whether nothing does."""
-        with self._come:
-            return self._come.wait_for(lambda: not self._waiting and not self._is_working, seconds)
-
-    def _work(self) -> None:
-        while True:
-            with self._come:
-                self._is_working = False
-                self._come.notify_all()
-                self._come.wait_for(lambda: self._waiting)
-                asked = self._waiting.popleft()
-                self._is_working = True
-            self._activity.wait_until_quiet()
-            try:
-                self._answer(asked)
-            except GaveWay:
-                if asked.tries + 1 < TRIES:
-                    with self._come:
-                        self._waiting.append(replace(asked, tries=asked.tries + 1))
-            except RolewiseError as error:
-                logger.warning("no answer in the shadow: %s", error)
+        return self._background.wait(seconds)
 
     def _answer(self, asked: _Asked) -> None:
         planned = self._plan()

@@ -113,10 +113,12 @@ class WatchedEngine(Engine):
 
 
 def at_door(engine: Callable[[], Engine], door: Door | None) -> Callable[[], Engine]:
-    """Gives what `engine` gives, asked through this front door; None tells nobody."""
+    """Gives what `engine` gives, asked through this front door; None tells nobody, and counts as no real answer."""
 
     def asked() -> Engine:
         now = engine()
-        return replace(now, door=door) if isinstance(now, WatchedEngine) else now
+        if not isinstance(now, WatchedEngine):
+            return now
+        return replace(now, door=door, running=now.running if door else contextlib.nullcontext)
 
     return asked

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rag import models
+from rag.ahead import Ahead
 from rag.answerability import STORED, Fit, read_fit
 from rag.answering import Engine
 from rag.bert import BertEmbedder, is_bert
@@ -40,7 +41,7 @@ from rag.receipts import Door, Outcome, Receipts
 from rag.repeats import Repeats
 from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
-from rag.shadowing import Activity, ShadowLog, ShadowWorker
+from rag.shadowing import ShadowLog, ShadowWorker
 from rag.sources import Documents, Progress, read_documents
 from rag.stored import StoredDocuments
 from rag.tokens import TiktokenTokenizer
@@ -48,6 +49,7 @@ from rag.tracing import Tracer, set_up
 from rag.vectors import POLICY, FaissIndex
 from rag.versions import CURRENT, IndexVersion, Store, current, latest_sound, open_version, read_manifest, versions
 from rag.watching import WatchedEngine, Watcher
+from rag.yielding import Activity
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ STAGES = {"hybrid": (DENSE, LEXICAL), "dense": (DENSE,), "lexical": (LEXICAL,)}
 """The searches that each value of the setting `retrieval` stands for."""
 NOT_BEARING = set(
     "home token host_names hosted_key hosted_url hosted_timeout hosted_retries "
-    "threads repeats receipts receipts_days traces freshness_days "
+    "threads repeats ahead receipts receipts_days traces freshness_days "
     "shadow_share shadow_seconds gate_questions watch_answers watch_hours watch_least watch_tolerance".split()
 )
 """Settings that no answer depends on, or that are secret."""
@@ -451,6 +453,7 @@ class LiveEngine:
         self._running = Activity()
         log = ShadowLog(settings.log, days=settings.receipts_days)
         self.shadow = ShadowWorker(log, self._planned, self._candidate, self._running)
+        self.ahead = Ahead(self._running)
         self._opening = threading.Lock()
         self._stamp = self._now()
         self._engine = self._opened()

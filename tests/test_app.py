@@ -17,6 +17,7 @@ from gradio_client import Client  # type: ignore[import-untyped]
 from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 
 from app import Desk, Server, build_app
+from rag.ahead import Ahead
 from rag.answering import Engine
 from rag.errors import GeneratorError, ModelError, SettingsError
 from rag.pages import answers as pages
@@ -27,6 +28,8 @@ from rag.receipts import Receipts
 from rag.settings import Settings
 from rag.types import Evidence, GeneratorInfo, Message
 from rag.watching import WatchedEngine
+from rag.yielding import Activity
+from tests.test_shadowing import Slow
 
 # Gradio 6.31 keeps its queue's statistics with calls that pandas 3 deprecates.
 pytestmark = [
@@ -115,8 +118,13 @@ def serve() -> Iterator[Serve]:
     """Serves the page over an engine on a free port and returns a client of it."""
     running: list[tuple[Server, Client]] = []
 
-    def served(engine: Engine, settings: Settings | None = None, pulling: LocalModel | None = None) -> Client:
-        desk, chosen = Desk(lambda: engine), settings or Settings(generator="extractive")
+    def served(
+        engine: Engine,
+        settings: Settings | None = None,
+        pulling: LocalModel | None = None,
+        ahead: Ahead | None = None,
+    ) -> Client:
+        desk, chosen = Desk(lambda: engine, ahead=ahead), settings or Settings(generator="extractive")
         server = Server(build_app(desk, chosen, pulling=pulling), desk, chosen)
         client = Client(server.url, verbose=False)
         running.append((server, client))
@@ -257,6 +265,19 @@ def test_not_found_names_the_nearest_passages_and_what_may_help(serve: Serve, ba
     assert "Nearest passages" in panel
     assert "Baker" in text_of(panel)
     assert pages.SUGGESTIONS[0] in panel
+
+
+def test_what_a_refusal_suggests_is_there_when_it_is_asked_in_the_conversation(
+    serve: Serve, shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    slow, ahead = Slow(), Ahead(Activity())
+    slow.may_go_on.set()
+    client = serve(engine_over(shelf, local=slow), ahead=ahead)
+    _, panel, _ = chat(client, "Xylophones?", "local")
+    assert ahead.wait(30)
+    suggested = text_of(re.findall(r'class="suggested">(.*?)</button>', panel)[0])
+    _, _, record = chat(client, suggested, "local")
+    assert (record["question"], record["repeated"]) == (suggested, True)
 
 
 def test_an_empty_question_is_told_in_one_line(serve: Serve, bakery: Engine) -> None:

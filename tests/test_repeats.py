@@ -16,7 +16,7 @@ OTHER = "In Basel a baker earns 64,500 francs a year [1]."
 
 
 def test_the_answer_that_was_not_asked_for_longest_goes_first() -> None:
-    one, two, three = (Asked(question, (), None, "local", Parts(())) for question in "abc")
+    one, two, three = (Asked(question, question, None, "local", Parts(())) for question in "abc")
     repeats = Repeats(2)
     repeats.keep(one, [Token("1")])
     repeats.keep(two, [Token("2")])
@@ -47,19 +47,30 @@ def test_a_repeated_question_gives_the_same_events_without_the_model(
     assert after.timings_ms["total"] < 50
 
 
+def test_what_was_said_before_makes_no_other_question_of_one_that_stands_alone(
+    shelf: Path, engine_over: Callable[..., Engine]
+) -> None:
+    engine = engine_over(shelf, scripted=Scripted(DRAFT, OTHER))
+    history = [Message("user", "What does a Baker earn in Basel?"), Message("assistant", "64,500 francs a year.")]
+    engine.ask(QUESTION, generator="scripted")
+    assert engine.ask(QUESTION, generator="scripted", history=history).repeated
+    follow_up = "And in Geneva?"
+    assert not engine.ask(follow_up, generator="scripted", history=history).repeated
+    assert not engine.ask(follow_up, generator="scripted").repeated  # alone it asks for something else
+
+
 def test_asked_of_another_it_is_another_question(shelf: Path, engine_over: Callable[..., Engine]) -> None:
-    scripted = Scripted(DRAFT, *[OTHER] * 4)
+    scripted = Scripted(DRAFT, *[OTHER] * 3)
     engine = engine_over(shelf, scripted=scripted, second=scripted)
     first = engine.ask(QUESTION, generator="scripted")
     others = [
         engine.ask(QUESTION, generator="scripted", role="Baker"),
-        engine.ask(QUESTION, generator="scripted", history=[Message("user", "Who bakes?")]),
         engine.ask(QUESTION, generator="second"),
         replace(engine, answer_tokens=1000).ask(QUESTION, generator="scripted"),
     ]
-    assert [one.repeated for one in (first, *others)] == [False] * 5
+    assert [one.repeated for one in (first, *others)] == [False] * 4
     assert replace(engine).ask(QUESTION, generator="scripted").repeated  # as asked through another front door
-    assert [one.text for one in others] == ["In Basel a baker earns 64,500 francs a year. [1]"] * 4
+    assert [one.text for one in others] == ["In Basel a baker earns 64,500 francs a year. [1]"] * 3
 
 
 def test_asked_anew_it_is_written_anew_and_that_is_kept(shelf: Path, engine_over: Callable[..., Engine]) -> None:

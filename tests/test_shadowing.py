@@ -14,9 +14,10 @@ from rag.answering import Engine
 from rag.live import Candidate, Shadow
 from rag.protocols import Draft, Judge
 from rag.receipts import Outcome, Receipts
-from rag.shadowing import Activity, GaveWay, ShadowLog, ShadowWorker, answered, falls_within, yielding
+from rag.shadowing import ShadowLog, ShadowWorker, answered, falls_within
 from rag.types import Evidence, GeneratorInfo, Message
 from rag.watching import WatchedEngine
+from rag.yielding import Activity, GaveWay, yielding
 
 QUESTION = "What does a Baker earn in Basel?"
 CANDIDATE = Candidate("other", {"generator": "local"})

@@ -192,14 +192,19 @@ def _confidence(answer: Answer) -> str:
     return f'<p class="confidence">{as_html(words)}</p>' if words else ""
 
 
-def _suggested(answer: Answer) -> str:
-    """Questions about the sections that came nearest, each of which asks itself when it is chosen."""
+def suggested(answer: Answer) -> list[str]:
+    """Questions about the sections that came nearest to one that the documents do not answer."""
     sections = dict.fromkeys(
         (one.passage.title, one.passage.section[-1]) for one in answer.passages if one.passage.section
     )
-    questions = [f"What does {title} say about {section}?" for title, section in list(sections)[:MOST_SUGGESTED]]
+    return [f"What does {title} say about {section}?" for title, section in list(sections)[:MOST_SUGGESTED]]
+
+
+def _suggested(answer: Answer) -> str:
+    """Each question asks itself when it is chosen."""
     items = "".join(
-        f'<li><button type="button" class="suggested">{as_html(question)}</button></li>' for question in questions
+        f'<li><button type="button" class="suggested">{as_html(question)}</button></li>'
+        for question in suggested(answer)
     )
     return f'<h3>You could ask</h3><ul class="asking">{items}</ul>' if items else ""
 
