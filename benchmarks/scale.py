@@ -34,7 +34,6 @@ from rag.protocols import TokenVectors, Vectors
 from rag.readers.files import read_file
 from rag.retrieval import HybridRetriever
 from rag.settings import Settings
-from rag.tokens import TiktokenTokenizer
 from rag.types import Document, Section
 from rag.versions import IndexVersion, open_version
 from rag.wiring import make_embedder, make_store
@@ -223,9 +222,7 @@ def _built_and_measured(folder: Path, between: Between, documents: Made) -> dict
         aside = time.perf_counter() - began
         return store.write_vectors(vectors, path)
 
-    builder = Builder(
-        between, TiktokenTokenizer(), dataclasses.replace(store, write_vectors=write_vectors), PASSAGE_TOKENS
-    )
+    builder = Builder(between, dataclasses.replace(store, write_vectors=write_vectors), PASSAGE_TOKENS)
     began = time.perf_counter()
     report = builder.build(documents, folder / "build")
     seconds = time.perf_counter() - began - aside

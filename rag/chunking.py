@@ -23,15 +23,21 @@ _ABBREVIATIONS = frozenset(
 _SENTENCE_END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s+[\"'“‘(\[]?[^\sa-z])|[。！？]+[」』”]*)\s*")
 _REACH = 8
 """Characters for each token that a piece of a long stretch is sought in first: more than words have."""
+LEAST = 16
+"""Tokens that a heading trail must leave to its passage; a longer trail is not embedded with it."""
 _WORD_BEFORE = re.compile(r"[\w.]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class SplitReport:
-    """What the splitting of a document came to. `cut` counts sentences longer than the embedder can read whole."""
+    """What the splitting of a document came to.
+
+    `cut` counts sentences longer than the embedder can read whole, `tokens` those of the passages' own text.
+    """
 
     passages: tuple[Passage, ...]
     cut: int
+    tokens: int
 
 
 def sentences_of(document: Document, section: Section) -> list[Sentence]:
@@ -68,11 +74,11 @@ def split(document: Document, *, count: Callable[[str], int], limit: int, budget
     within `limit` tokens, the passage's own text within `budget` wherever a single sentence does.
     """
     passages: list[Passage] = []
-    cut = 0
+    cut = total = 0
     for section in document.sections:
         trail = " > ".join((document.title, *section.path)) + "\n"
         own = limit - count(trail)
-        if own < 16:  # a heading as long as a passage leaves no room: keep its last words only for the reader
+        if own < LEAST:  # only the reader is shown such a heading
             own = limit - 2
         pieces: list[tuple[int, int, int]] = []  # start, end, tokens
         for start, end in _outer_spans(document, section):
@@ -86,10 +92,11 @@ def split(document: Document, *, count: Callable[[str], int], limit: int, budget
         introduces = {start for start, end, _ in pieces if document.text[start:end].endswith(":")}
         for group in _evenly(pieces, min(own - 2, budget), introduces):
             start, end = group[0][0], group[-1][1]
+            total += sum(tokens for *_, tokens in group)
             passages.append(
                 Passage(document.id, document.title, document.role, section.path, start, end, document.text[start:end])
             )
-    return SplitReport(tuple(passages), cut)
+    return SplitReport(tuple(passages), cut, total)
 
 
 def sentence_spans(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -110,9 +117,9 @@ def sentence_spans(text: str, start: int, end: int) -> Iterator[tuple[int, int]]
 
 
 def embedded_text(passage: Passage, *, count: Callable[[str], int], limit: int) -> str:
-    """What is embedded for a passage: its heading trail and its text, or its text alone where both are too long."""
-    text = f"{passage.trail}\n{passage.text}"
-    return text if count(text) <= limit else passage.text
+    """What is embedded for a passage: its heading trail and its text, or its text alone where the trail is too long."""
+    trail = f"{passage.trail}\n"
+    return trail + passage.text if limit - count(trail) >= LEAST else passage.text
 
 
 def _outer_spans(document: Document, section: Section) -> Iterator[tuple[int, int]]:

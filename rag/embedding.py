@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ def has_cuda() -> bool:
 class SentenceTransformersEmbedder(WordPieces):
     """Implements protocols.Embedder. The model is loaded when the first text is embedded, counting needs none of it.
 
-    `device` is "cpu" or "cuda".
+    `device` is "cpu" or "cuda". Several threads may embed; they wait for one another.
     """
 
     def __init__(self, folder: Path, *, name: str, sha256: str, device: str = "cpu") -> None:
@@ -45,6 +46,7 @@ class SentenceTransformersEmbedder(WordPieces):
         self.name = name
         self.sha256 = sha256
         self._device = device
+        self._turn = threading.RLock()
 
     @functools.cached_property
     def _model(self) -> SentenceTransformer:
@@ -62,7 +64,8 @@ class SentenceTransformersEmbedder(WordPieces):
 
     @property
     def dimension(self) -> int:
-        return int(self._model.get_embedding_dimension() or 0)
+        with self._turn:
+            return int(self._model.get_embedding_dimension() or 0)
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         return self._embed(texts)
@@ -77,7 +80,8 @@ class SentenceTransformersEmbedder(WordPieces):
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def _encode(self, texts: Sequence[str], **options: Any) -> Any:
-        return self._model.encode(list(texts), batch_size=BATCH[self._device], show_progress_bar=False, **options)
+        with self._turn:
+            return self._model.encode(list(texts), batch_size=BATCH[self._device], show_progress_bar=False, **options)
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         if not texts:

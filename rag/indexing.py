@@ -1,10 +1,10 @@
 """Documents become an index version: split, embed, write aside, prove, switch.
 
-The id of a version is the hash of everything its content depends on: documents, splitter, embedder, tokenizer. The same
-inputs give the same id, on any machine and at any time; a version that is there already is not built again. Documents
-stream through, a window of passages at a time: while one is embedded the next is split, and vectors wait in a file.
-What was embedded before is taken from the cache, so that a build that was stopped goes on, and one after a small change
-is short.
+The id of a version is the hash of everything its content depends on: documents, splitter, embedder. The same inputs
+give the same id, on any machine and at any time; a version that is there already is not built again. Documents stream
+through, a window of passages at a time: while some are embedded the next are split, and vectors wait in a file. What
+was embedded before is taken from the cache, so that a build that was stopped goes on, and one after a small change is
+short.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -24,18 +24,20 @@ import numpy as np
 from rag.cache import Cache
 from rag.chunking import embedded_text, split
 from rag.errors import IndexDamaged, SourceError
-from rag.protocols import Embedder, Tokenizer, VectorIndex, Vectors
+from rag.protocols import Embedder, VectorIndex, Vectors
 from rag.sources import Documents, Identity, Progress, identity_of
 from rag.stored import Writer
 from rag.types import Document
 from rag.versions import FORMAT, Store, Writing, faults, id_of, open_version, read_manifest, sealed, sha256_of, switch
 from rag.words import words
 
-_SPLITTER = "sentences, even, 2"
+_SPLITTER = "sentences, even, 3"
 VOCABULARY = 200_000
 """Words whose counts are kept at the most, the frequent ones first."""
 WINDOW = 256
 """Passages that are embedded at once, after which their vectors are kept: enough for an embedder to sort by length."""
+THREADS = 2
+"""That embed a window each, so that none waits for the last batch of another's."""
 FIRST = 32
 """Passages that are embedded at once to begin with, and then twice as many each time: the embedder waits for few."""
 TIE = 5e-3
@@ -65,7 +67,6 @@ class Builder:
     """What makes versions. Without a `cache` everything is embedded anew."""
 
     embedder: Embedder
-    tokenizer: Tokenizer
     store: Store
     passage_tokens: int
     cache: Cache | None = None
@@ -141,9 +142,9 @@ class Builder:
                 report = split(document, count=self.embedder.count, limit=limit, budget=self.passage_tokens)
                 writer.add(document, report.passages)
                 contents.vocabulary.update(word for word in words(document.text) if word.isalpha())
-                contents.counts.update(documents=1, sections=len(document.sections), cut=report.cut)
+                made = {"passages": len(report.passages), "tokens": report.tokens, "cut": report.cut}
+                contents.counts.update(documents=1, sections=len(document.sections), **made)
                 for passage in report.passages:
-                    contents.counts.update(passages=1, tokens=self.tokenizer.count(passage.text))
                     yield embedded_text(passage, count=self.embedder.count, limit=limit)
         progress("indexing", len(documents), len(documents))
 
@@ -190,33 +191,31 @@ class _Contents:
 
 
 class _Embedding:
-    """Embeds texts that the cache has no vectors of, in a thread of its own. `done` counts them. A context manager."""
+    """Embeds texts that the cache has no vectors of, in threads of its own. `done` counts them. A context manager."""
 
     def __init__(self, embedder: Embedder, cache: Cache | None) -> None:
         self._embedder = embedder
         self._cache = cache
-        self._thread = ThreadPoolExecutor(1, "embedding")
+        self._threads = ThreadPoolExecutor(THREADS, "embedding")
         self.done = 0
 
     def __enter__(self) -> _Embedding:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
 
     def passing(self, texts: Iterable[str], file: BinaryIO) -> Iterator[str]:
         """The texts as they come, while their vectors are written to the file, row after row."""
-        ready: Callable[[], Vectors] | None = None
+        waiting: deque[Callable[[], Vectors]] = deque()
         texts, size = iter(texts), FIRST
         while window := list(itertools.islice(texts, size)):
-            begun = self.begun(window)
+            waiting.append(self.begun(window))
             size = min(2 * size, WINDOW)
-            if ready:
-                file.write(ready().data)
-            ready = begun
+            if len(waiting) > THREADS:
+                file.write(waiting.popleft()().data)
             yield from window
-        if ready:
-            file.write(ready().data)
+        file.writelines(ready().data for ready in waiting)
 
     def begun(self, texts: Sequence[str]) -> Callable[[], Vectors]:
         """Begins to embed. What it returns waits for the end of it: (n, dimension) float32, unit rows, row i of text i.
@@ -226,7 +225,7 @@ class _Embedding:
         keys = [hashlib.sha256(f"{self._embedder.sha256}\n{text}".encode()).digest() for text in texts]
         found = self._cache.vectors(keys) if self._cache else {}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
-        embedded = self._thread.submit(self._embedder.embed_passages, list(missing.values()))
+        embedded = self._threads.submit(self._embedder.embed_passages, list(missing.values()))
 
         def ready() -> Vectors:
             made = dict(zip(missing, embedded.result(), strict=True))

@@ -241,7 +241,7 @@ def forget_others(settings: Settings, paths: Sequence[Path]) -> None:
 
 
 def _builder(settings: Settings, embedder: Embedder, cache: Cache) -> Builder:
-    return Builder(embedder, TiktokenTokenizer(), make_store(settings), settings.passage_tokens, cache)
+    return Builder(embedder, make_store(settings), settings.passage_tokens, cache)
 
 
 def inspected(settings: Settings, paths: Sequence[Path] = (), *, progress: Progress = lambda *_: None) -> Inspection:

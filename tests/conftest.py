@@ -128,7 +128,7 @@ def open_shelf(tmp_path: Path) -> Callable[[Path], IndexVersion]:
     def opened(folder: Path) -> IndexVersion:
         documents = read_documents([folder])
         embedder, store = HashingEmbedder(), make_store()
-        Builder(embedder, TiktokenTokenizer(), store, 200).build(documents, tmp_path / "build")
+        Builder(embedder, store, 200).build(documents, tmp_path / "build")
         return open_version(
             tmp_path / "build", embedder=embedder.name, embedder_sha256=embedder.sha256, passage_tokens=200, store=store
         )

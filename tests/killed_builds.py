@@ -25,9 +25,7 @@ STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "sqlite3.conn
 
 def build(documents: Path, folder: Path) -> None:
     with Cache(folder / CACHE) as cache:
-        Builder(HashingEmbedder(), TiktokenTokenizer(), make_store(), 200, cache).build(
-            read_documents([documents], cache=cache), folder
-        )
+        Builder(HashingEmbedder(), make_store(), 200, cache).build(read_documents([documents], cache=cache), folder)
 
 
 def killed_at(step: int, documents: Path, folder: Path) -> bool:

@@ -100,7 +100,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     (folder / "baker.md").write_text(BAKER, encoding="utf-8")
     (folder / "miller.md").write_text(MILLER, encoding="utf-8")
     embedder, store = HashingEmbedder(), make_store()
-    Builder(embedder, TiktokenTokenizer(), store, 200).build(read_documents([folder]), build)
+    Builder(embedder, store, 200).build(read_documents([folder]), build)
     version = open_version(
         build, embedder=embedder.name, embedder_sha256=embedder.sha256, passage_tokens=200, store=store
     )

@@ -264,7 +264,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
     (folder / "robber.txt").write_text(ROBBER, encoding="utf-8")
     embedder, store = HashingEmbedder(), make_store()
-    Builder(embedder, TiktokenTokenizer(), store, 200).build(read_documents([folder]), folder / "build")
+    Builder(embedder, store, 200).build(read_documents([folder]), folder / "build")
     version = open_version(
         folder / "build", embedder=embedder.name, embedder_sha256=embedder.sha256, passage_tokens=200, store=store
     )

@@ -18,7 +18,6 @@ from rag.indexing import Builder, BuildReport
 from rag.parsed import Parsed
 from rag.readers.files import read_file
 from rag.sources import read_documents
-from rag.tokens import TiktokenTokenizer
 from rag.wiring import CACHE, make_store
 from tests.conftest import HashingEmbedder
 
@@ -48,7 +47,7 @@ def build(tmp_path: Path) -> Callable[[Path], tuple[BuildReport, list[str]]]:
         home.mkdir(exist_ok=True)
         with Cache(home / CACHE) as cache:
             documents = read_documents([folder], read=reads, cache=cache)
-            builder = Builder(HashingEmbedder(), TiktokenTokenizer(), make_store(), 200, cache)
+            builder = Builder(HashingEmbedder(), make_store(), 200, cache)
             return builder.build(documents, home), reads.files
 
     return of

@@ -65,6 +65,7 @@ def test_passages_are_split_evenly_and_keep_an_introduction_with_its_list() -> N
     text = " ".join(f"This is sentence {number}." for number in range(10))
     report = split(document(text), count=count, limit=100, budget=20)
     assert [passage.text.count("sentence") for passage in report.passages] == [5, 5]
+    assert report.tokens == 40
     text = "A b c d e.\n\nThese are:\n\n- one two three\n- four five six"
     passages = split(document(text), count=count, limit=100, budget=8).passages
     assert [passage.text for passage in passages] == [

@@ -26,7 +26,6 @@ from rag.indexing import Builder, BuildReport
 from rag.models import pull
 from rag.settings import Settings
 from rag.sources import read_documents
-from rag.tokens import TiktokenTokenizer
 from rag.versions import (
     CURRENT,
     LOCK,
@@ -48,7 +47,7 @@ PROJECT = Path(__file__).parents[1]
 def build(documents: Path, folder: Path) -> BuildReport:
     folder.mkdir(exist_ok=True)
     with Cache(folder / CACHE) as cache:
-        builder = Builder(HashingEmbedder(), TiktokenTokenizer(), make_store(), 200, cache)
+        builder = Builder(HashingEmbedder(), make_store(), 200, cache)
         return builder.build(read_documents([documents], cache=cache), folder)
 
 

@@ -13,7 +13,6 @@ from rag.errors import IndexDamaged, IndexMismatch, IndexMissing, ModelError, So
 from rag.indexing import Builder, BuildReport, finds_itself
 from rag.protocols import Vectors
 from rag.sources import read_documents
-from rag.tokens import TiktokenTokenizer
 from rag.vectors import FaissIndex
 from rag.versions import (
     IndexVersion,
@@ -35,7 +34,7 @@ from tests.conftest import HashingEmbedder
 
 def build_from(folder: Path, into: Path, passage_tokens: int = 200) -> BuildReport:
     documents = read_documents([folder])
-    return Builder(HashingEmbedder(), TiktokenTokenizer(), make_store(), passage_tokens).build(documents, into)
+    return Builder(HashingEmbedder(), make_store(), passage_tokens).build(documents, into)
 
 
 def reopen(folder: Path, **changed: object) -> IndexVersion:
@@ -101,7 +100,7 @@ def test_a_missing_index_names_the_command(tmp_path: Path) -> None:
 
 def test_no_documents_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="there is no document to index"):
-        Builder(HashingEmbedder(), TiktokenTokenizer(), make_store(), 200).build([], tmp_path)
+        Builder(HashingEmbedder(), make_store(), 200).build([], tmp_path)
 
 
 def test_an_altered_file_is_found_and_the_next_build_mends_it(shelf: Path, tmp_path: Path) -> None:
@@ -159,7 +158,7 @@ def test_the_stored_text_is_what_offsets_speak_of(shelf: Path, tmp_path: Path) -
 
 def test_progress_is_told_from_none_to_all(shelf: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    builder = Builder(HashingEmbedder(), TiktokenTokenizer(), make_store(), 200)
+    builder = Builder(HashingEmbedder(), make_store(), 200)
     builder.build(read_documents([shelf]), tmp_path, lambda *step: told.append(step))
     assert told == [("indexing", 0, 2), ("indexing", 1, 2), ("indexing", 2, 2)]
 
@@ -249,5 +248,5 @@ def test_an_embedder_that_fails_ends_the_build(shelf: Path, tmp_path: Path) -> N
             raise ModelError("the embedder has no weights.")
 
     with pytest.raises(ModelError, match="no weights"):
-        Builder(Failing(), TiktokenTokenizer(), make_store(), 200).build(read_documents([shelf]), tmp_path)
+        Builder(Failing(), make_store(), 200).build(read_documents([shelf]), tmp_path)
     assert versions(tmp_path) == []

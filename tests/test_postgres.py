@@ -23,7 +23,6 @@ from rag.retrieval import HybridRetriever
 from rag.settings import Settings, load_settings
 from rag.sources import read_documents
 from rag.statements import SCHEMA, multirange
-from rag.tokens import TiktokenTokenizer
 from rag.vectors import FaissIndex
 from rag.versions import IndexVersion, current, open_version, prune, read_manifest, switch
 from rag.wiring import follow, make_retriever, make_store
@@ -73,7 +72,7 @@ def settings_for(home: Path, postgres: str) -> Settings:
 
 def built(settings: Settings, folder: Path) -> IndexVersion:
     embedder, store = SmallEmbedder(), make_store(settings)
-    Builder(embedder, TiktokenTokenizer(), store, 200).build(read_documents([folder]), settings.build)
+    Builder(embedder, store, 200).build(read_documents([folder]), settings.build)
     follow(settings)
     return opened(settings)
 

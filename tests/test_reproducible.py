@@ -16,11 +16,10 @@ import sys
 from pathlib import Path
 from rag.indexing import Builder
 from rag.sources import read_documents
-from rag.tokens import TiktokenTokenizer
 from rag.wiring import make_store
 from tests.conftest import HashingEmbedder
 documents, folder = map(Path, sys.argv[1:])
-print(Builder(HashingEmbedder(), TiktokenTokenizer(), make_store(), 200).build(read_documents([documents]), folder).version)
+print(Builder(HashingEmbedder(), make_store(), 200).build(read_documents([documents]), folder).version)
 """
 MACHINES = (
     {"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "UTC", "PYTHONUTF8": "0"},

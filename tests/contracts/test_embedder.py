@@ -82,7 +82,7 @@ def test_the_fast_way_gives_the_vectors_of_the_reference() -> None:
     texts = [f"{'The mill grinds rye. ' * (number % 60)}Stone {number}, älter als 1750." for number in range(61)]
     expected = reference.embed_passages(texts)
     np.testing.assert_allclose(fast.embed_queries(texts), expected, atol=1e-5)
-    assert cosines(fast.embed_passages(texts), expected).min() > 0.997  # they are kept in 8 bits
+    assert cosines(fast.embed_passages(texts), expected).min() > 0.995  # they are kept in 8 bits
     for one, other in zip(fast.embed_tokens(texts[:40]), reference.embed_tokens(texts[:40]), strict=True):
         assert one.spans == other.spans
         assert cosines(one.tokens, other.tokens).min() > 0.999
