@@ -21,10 +21,10 @@ from benchmarks.tables import Table, output_option, show
 from eval.benches import BENCHES, bench_folder
 from rag.chunking import embedded_text, split
 from rag.isolation import AT_ONCE, Isolated
+from rag.parts import make_embedder
 from rag.protocols import Embedder
 from rag.settings import Settings
 from rag.sources import read_documents
-from rag.wiring import make_embedder
 
 TOGETHER = 100
 """Abstracts of a long file."""

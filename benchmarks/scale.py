@@ -30,13 +30,13 @@ from eval.questions import load_questions
 from rag.chunking import sentences_of, split
 from rag.errors import ModelError
 from rag.indexing import Builder
+from rag.parts import make_embedder, make_store
 from rag.protocols import TokenVectors, Vectors
 from rag.readers.files import read_file
 from rag.retrieval import HybridRetriever
 from rag.settings import Settings
 from rag.types import Document, Section
 from rag.versions import IndexVersion, open_version
-from rag.wiring import make_embedder, make_store
 
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*(PROJECT / "index" / "sources").glob("*.md"), *(PROJECT / "eval" / "documents").glob("*.md")])

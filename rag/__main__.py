@@ -197,8 +197,8 @@ def verify(context: click.Context, version: str | None) -> None:
 def rollback(context: click.Context, version: str | None) -> None:
     """Switch to VERSION, if it is sound [default: the one written before the current one]."""
     from rag.errors import IndexDamaged, IndexMissing
+    from rag.parts import follow
     from rag.versions import current, faults, switch, versions
-    from rag.wiring import follow
 
     folder = settings_of(context).build
     in_use = current(folder)
@@ -223,8 +223,8 @@ def rollback(context: click.Context, version: str | None) -> None:
 def prune(context: click.Context, keep: int) -> None:
     """Delete old index versions."""
     from rag.live import LiveRecord
+    from rag.parts import follow
     from rag.versions import prune as prune_versions
-    from rag.wiring import follow
 
     settings = settings_of(context)
     for version in prune_versions(settings.build, keep, LiveRecord.of(settings).needed()):

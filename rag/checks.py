@@ -29,11 +29,12 @@ from packaging.utils import canonicalize_name
 from rag import models
 from rag.errors import IndexDamaged, ModelMissing, RolewiseError
 from rag.offline import Report, first_token, read
+from rag.parts import generators, make_embedder
 from rag.prompts import load_prompts
 from rag.settings import SETTINGS_FILE, Settings, load_settings
 from rag.stored import BUILD_COMMAND
 from rag.versions import current, faults, read_manifest, sha256_of
-from rag.wiring import PROJECT, PROMPTS, generators, make_embedder, open_engine
+from rag.wiring import PROJECT, PROMPTS, open_engine
 
 State = Literal["ok", "failed", "unused"]
 

@@ -34,7 +34,7 @@ from rag.words import words
 _SPLITTER = "sentences, even, 3"
 VOCABULARY = 200_000
 """Words whose counts are kept at the most, the frequent ones first."""
-WINDOW = 256
+WINDOW = 512
 """Passages that are embedded at once, after which their vectors are kept: enough for an embedder to sort by length."""
 THREADS = 2
 """That embed a window each, so that none waits for the last batch of another's."""

@@ -23,13 +23,14 @@ from rag.extractive import ExtractiveGenerator
 from rag.indexing import Builder
 from rag.languages import language_of
 from rag.models import pull
+from rag.parts import make_store
 from rag.prompts import load_prompts
 from rag.protocols import Generator, TokenVectors, Vectors
 from rag.retrieval import HybridRetriever
 from rag.sources import read_documents
 from rag.tokens import TiktokenTokenizer
 from rag.versions import IndexVersion, open_version
-from rag.wiring import PROMPTS, make_store
+from rag.wiring import PROMPTS
 from rag.words import stems
 from tests.servers import Server, binaries, owner_of, servers_folder
 

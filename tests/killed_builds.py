@@ -15,9 +15,10 @@ from typing import Any
 
 from rag.cache import Cache
 from rag.indexing import Builder
+from rag.parts import make_store
 from rag.sources import read_documents
 from rag.tokens import TiktokenTokenizer
-from rag.wiring import CACHE, make_store
+from rag.wiring import CACHE
 from tests.conftest import HashingEmbedder
 
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "sqlite3.connect"}

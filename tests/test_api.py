@@ -25,6 +25,7 @@ from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
 from rag.indexing import Builder
 from rag.languages import language_of
+from rag.parts import make_store
 from rag.prompts import load_prompts
 from rag.protocols import Draft, Generator
 from rag.record import answer_record
@@ -35,7 +36,7 @@ from rag.sources import read_documents
 from rag.tokens import TiktokenTokenizer
 from rag.types import Evidence, GeneratorInfo, Message
 from rag.versions import open_version
-from rag.wiring import PROMPTS, make_store
+from rag.wiring import PROMPTS
 from tests.conftest import BAKER, MILLER, STRICT, HashingEmbedder
 
 MODELS = ["rolewise-extractive", "rolewise-local"]

@@ -15,6 +15,7 @@ LAYERS = [
     "words chunking figures kinds roles following introductions orders asides spelling fusion statements prompts questions choosing packing citations record repeats likeness safety confidence significance redaction",
     "readers cache pages tokens wordpieces embedding bert vectors lexical extractive llama hosted models logistic languages",
     "conversations isolation readings sources inspection stored versions indexing retrieval postgres postgres_search evidence comparing verification answerability calibration answering slots receipts watching replaying monitoring metrics tracing live guarding paired yielding shadowing ahead",
+    "parts",
     "wiring mcp api web history pulling terminal batch",
     "uploads server talking completion offline",
     "library overview",
@@ -68,13 +69,13 @@ def test_there_is_no_cycle() -> None:
     assert graph == {}
 
 
-def test_only_wiring_names_adapters() -> None:
+def test_only_parts_names_adapters() -> None:
     adapters = {"bert", "embedding", "vectors", "lexical", "extractive", "llama", "hosted"}
     users = {unit_of(path) for path in FILES if imports_of(path) & adapters}
-    assert users == {"wiring"}
+    assert users == {"parts"}
 
 
-@pytest.mark.parametrize("module", ["rag", "rag.__main__", "rag.wiring", "rag.answering"])
+@pytest.mark.parametrize("module", ["rag", "rag.__main__", "rag.wiring", "rag.parts", "rag.answering"])
 def test_importing_loads_nothing_heavy(module: str) -> None:
     heavy = "torch faiss gradio sentence_transformers transformers openvino bm25s xllamacpp openai tiktoken huggingface_hub".split()
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"

@@ -35,6 +35,7 @@ from rag.evidence import EvidenceFinder
 from rag.extractive import ExtractiveGenerator
 from rag.indexing import Builder
 from rag.languages import language_of
+from rag.parts import make_store
 from rag.prompts import load_prompts
 from rag.retrieval import HybridRetriever
 from rag.safety import HEADERS
@@ -42,7 +43,7 @@ from rag.settings import Settings
 from rag.sources import read_documents
 from rag.tokens import TiktokenTokenizer
 from rag.versions import open_version
-from rag.wiring import PROJECT, PROMPTS, make_store
+from rag.wiring import PROJECT, PROMPTS
 from tests.conftest import BAKER, MILLER, STRICT, HashingEmbedder
 
 # Gradio 6.31 keeps its queue's statistics with calls that pandas 3 deprecates.

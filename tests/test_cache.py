@@ -16,9 +16,10 @@ from rag.cache import Cache
 from rag.errors import SourceError
 from rag.indexing import Builder, BuildReport
 from rag.parsed import Parsed
+from rag.parts import make_store
 from rag.readers.files import read_file
 from rag.sources import read_documents
-from rag.wiring import CACHE, make_store
+from rag.wiring import CACHE
 from tests.conftest import HashingEmbedder
 
 Write = Callable[[str, str], Path]

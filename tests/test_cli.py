@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from rag import models, wiring
+from rag import models, parts, wiring
 from rag.__main__ import cli, main
 from rag.completion import completed
 from rag.errors import ModelMissing, SettingsError
@@ -68,7 +68,7 @@ def test_search_loads_no_generator(home: Path, monkeypatch: pytest.MonkeyPatch) 
     def refuse(*_: object) -> None:
         raise AssertionError("a generator was loaded")
 
-    monkeypatch.setattr(wiring, "ExtractiveGenerator", refuse)
+    monkeypatch.setattr(parts, "ExtractiveGenerator", refuse)
     monkeypatch.setattr(models, "path_of", refuse)
     assert run(home, "search", "flour").exit_code == 0
 

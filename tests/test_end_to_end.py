@@ -12,9 +12,10 @@ from click.testing import CliRunner
 from rag.__main__ import cli
 from rag.chunking import embedded_text
 from rag.models import pull
+from rag.parts import make_embedder
 from rag.settings import Settings
 from rag.versions import read_texts
-from rag.wiring import build_index, make_embedder, open_index
+from rag.wiring import build_index, open_index
 from tests.conftest import Endpoint
 
 pytestmark = pytest.mark.models

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from eval import __main__ as main
 from eval import fitting, sets
 from eval.verdict import load_run
-from rag import wiring
+from rag import parts, wiring
 from rag.errors import SettingsError
 from rag.protocols import Embedder
 from rag.settings import Settings
@@ -143,8 +143,8 @@ def test_a_search_alone_has_the_measures_of_the_ranking_and_cannot_go_on_as_a_ru
         raise AssertionError("a generator was loaded")
 
     with monkeypatch.context() as patched:
-        patched.setattr(wiring, "_local", refuse)
-        patched.setattr(wiring, "ExtractiveGenerator", refuse)
+        patched.setattr(parts, "_local", refuse)
+        patched.setattr(parts, "ExtractiveGenerator", refuse)
         options = ["--retrieval-only", "--generator", "local"]
         result = run("run", own, "--documents", shelf, "-o", tmp_path / "run", *options, "-v")
     assert result.stdout.splitlines()[:3] == ["| measure | own |", "| --- | --: |", "| hit@1 | 1.000 (2) |"]

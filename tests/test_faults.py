@@ -24,6 +24,7 @@ from rag.cache import Cache
 from rag.errors import IndexBusy, IndexDamaged
 from rag.indexing import Builder, BuildReport
 from rag.models import pull
+from rag.parts import make_store
 from rag.settings import Settings
 from rag.sources import read_documents
 from rag.versions import (
@@ -38,7 +39,7 @@ from rag.versions import (
     switch,
     versions,
 )
-from rag.wiring import CACHE, LiveEngine, build_index, make_store
+from rag.wiring import CACHE, LiveEngine, build_index
 from tests.conftest import HashingEmbedder
 
 PROJECT = Path(__file__).parents[1]

@@ -11,6 +11,7 @@ import pytest
 
 from rag.errors import IndexDamaged, IndexMismatch, IndexMissing, ModelError, SourceError
 from rag.indexing import Builder, BuildReport, finds_itself
+from rag.parts import make_store
 from rag.protocols import Vectors
 from rag.sources import read_documents
 from rag.vectors import FaissIndex
@@ -28,7 +29,6 @@ from rag.versions import (
     vectors_line,
     versions,
 )
-from rag.wiring import make_store
 from tests.conftest import HashingEmbedder
 
 

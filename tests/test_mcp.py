@@ -486,7 +486,8 @@ from rag.prompts import load_prompts
 from rag.retrieval import HybridRetriever
 from rag.tokens import TiktokenTokenizer
 from rag.versions import open_version
-from rag.wiring import PROMPTS, make_store
+from rag.parts import make_store
+from rag.wiring import PROMPTS
 from tests.conftest import STRICT, HashingEmbedder
 
 embedder = HashingEmbedder()

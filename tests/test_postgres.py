@@ -16,6 +16,7 @@ from rag import statements
 from rag.errors import EngineError, IndexDamaged, IndexMismatch, SettingsError
 from rag.indexing import Builder
 from rag.lexical import K1, B, Bm25Index
+from rag.parts import follow, make_retriever, make_store
 from rag.postgres import Database, named
 from rag.postgres_search import PostgresHybrid, PostgresVectors, PostgresWords, measured, multirange_of
 from rag.protocols import Vectors
@@ -25,7 +26,6 @@ from rag.sources import read_documents
 from rag.statements import SCHEMA, multirange
 from rag.vectors import FaissIndex
 from rag.versions import IndexVersion, current, open_version, prune, read_manifest, switch
-from rag.wiring import follow, make_retriever, make_store
 from tests.conftest import BAKER, HashingEmbedder
 from tests.servers import Server
 

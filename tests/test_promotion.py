@@ -15,7 +15,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from rag import wiring
+from rag import parts, wiring
 from rag.__main__ import cli
 from rag.live import LiveRecord
 from rag.protocols import Draft, Embedder, Generator
@@ -62,7 +62,7 @@ def _no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.
         return Obedient()
 
     monkeypatch.setattr(wiring, "make_embedder", hashing)
-    monkeypatch.setattr(wiring, "_local", obedient)
+    monkeypatch.setattr(parts, "_local", obedient)
     monkeypatch.setenv("ROLEWISE_MODELS", str(tmp_path / "models"))
 
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from rag.indexing import Builder
 from rag.sources import read_documents
-from rag.wiring import make_store
+from rag.parts import make_store
 from tests.conftest import HashingEmbedder
 documents, folder = map(Path, sys.argv[1:])
 print(Builder(HashingEmbedder(), make_store(), 200).build(read_documents([documents]), folder).version)

@@ -299,7 +299,7 @@ def test_a_role_that_is_not_there_begins_no_chat(shelf: Path, engine_over: Calla
 CHILD = """
 import fcntl, sys, termios, time
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from rag import wiring
+from rag import parts, wiring
 from rag.types import GeneratorInfo
 from tests.conftest import HashingEmbedder
 
@@ -314,7 +314,7 @@ class Slow:
         time.sleep(60)
 
 wiring.make_embedder = lambda _, **__: HashingEmbedder()
-wiring._local = lambda _: Slow()
+parts._local = lambda _: Slow()
 from rag.__main__ import main
 main()
 """

@@ -15,8 +15,9 @@ from timing import Search, measure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a script finds what lies beside it, not the project
 
+from rag.parts import make_embedder
 from rag.settings import load_settings
-from rag.wiring import build_index, make_embedder, open_engine
+from rag.wiring import build_index, open_engine
 
 
 def load(model: str) -> Any:

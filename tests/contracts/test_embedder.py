@@ -14,9 +14,9 @@ from rag.bert import BertEmbedder, is_bert
 from rag.embedding import SentenceTransformersEmbedder, has_cuda
 from rag.errors import ModelError
 from rag.models import pull, sha256_of
+from rag.parts import make_embedder
 from rag.protocols import Embedder, Vectors
 from rag.settings import Settings
-from rag.wiring import make_embedder
 from tests.conftest import HashingEmbedder
 
 TEXTS = ["A baker bakes bread.", "Pay in Bern: 61,000 francs.", "x", "The baker, who was old, baked on. " * 6]
