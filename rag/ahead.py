@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag.answering import Engine
+from rag.errors import GaveWay
 from rag.types import Message
 from rag.watching import at_door
-from rag.yielding import Activity, Background, GaveWay, yielding
+from rag.yielding import Activity, Background, yielding
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,3 +76,7 @@ class EngineError(RolewiseError):
 
 class Busy(RolewiseError):
     pass
+
+
+class GaveWay(Exception):
+    """Work in the background ends, for a real question has come. No failure: it is tried again later."""

@@ -24,8 +24,8 @@ from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
-from rag.errors import GeneratorError, ModelError
-from rag.protocols import Draft
+from rag.errors import GaveWay, GeneratorError, ModelError
+from rag.protocols import Draft, Generator
 from rag.types import Evidence, GeneratorInfo, Message
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,26 @@ class _Prompt:
     messages: list[dict[str, str]]
     tokens: list[int]
     ends: tuple[int, ...]
+
+
+class _Stop(threading.Event):
+    """Set by who waits no longer, or for good once `is_busy` has said that a real question waits."""
+
+    def __init__(self, is_busy: Callable[[], bool] = lambda: False) -> None:
+        super().__init__()
+        self._is_busy = is_busy
+        self._gave_way = False
+
+    def is_set(self) -> bool:
+        if not super().is_set() and self._is_busy():
+            self._gave_way = True
+            self.set()
+        return super().is_set()
+
+    def check(self) -> None:
+        """Raises GaveWay if that was the reason."""
+        if self._gave_way:
+            raise GaveWay
 
 
 class LlamaGenerator:
@@ -104,9 +124,11 @@ class LlamaGenerator:
 
     def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Draft:  # noqa: ARG002
         """Pieces of the draft; see `Generator`. Raises GeneratorError before any work if the context is too short."""
+        return self._stream(messages, max_tokens, _Stop())
+
+    def _stream(self, messages: Sequence[Message], max_tokens: int, stopped: _Stop) -> Draft:
         prompt = self._fitting(messages, max_tokens)
         pieces: SimpleQueue[str | None] = SimpleQueue()
-        stopped = threading.Event()
 
         def receive(choice: dict[str, Any]) -> None:
             if piece := choice["delta"].get("content"):
@@ -118,6 +140,7 @@ class LlamaGenerator:
             while (piece := pieces.get()) is not None:
                 yield piece
             work.result()
+            stopped.check()
         finally:
             stopped.set()
             if not work.cancel():
@@ -128,6 +151,9 @@ class LlamaGenerator:
 
         Raises GeneratorError if the context is too short.
         """
+        return self._yes_probability(messages, _Stop())
+
+    def _yes_probability(self, messages: Sequence[Message], stopped: _Stop) -> float:
         prompt = self._fitting(messages, 1)
         mass = {"yes": 0.0, "no": 0.0}
 
@@ -139,14 +165,19 @@ class LlamaGenerator:
                         mass[word] += math.exp(candidate["logprob"])
 
         options = {"max_tokens": 1, "logprobs": True, "top_logprobs": _FIRST_TOKENS}
-        self._worker.submit(self._complete, prompt, receive, threading.Event(), **options).result()
+        self._worker.submit(self._complete, prompt, receive, stopped, **options).result()
+        stopped.check()
         total = sum(mass.values())
         return mass["yes"] / total if total else 0.5
+
+    def giving_way(self, is_busy: Callable[[], bool]) -> Generator:
+        """The same model; what it is asked through this ends with GaveWay at the end of a stretch, if `is_busy`."""
+        return _GivingWay(self, is_busy)
 
     def read_ahead(self, beginning: Sequence[Message]) -> None:
         """Read what all prompts with this first message begin with, so that the next one need not wait for it."""
         prompt = self._fitting([beginning[0], Message("user", "-")], 1)
-        self._worker.submit(self._read_parts, prompt, prompt.ends[:1], threading.Event()).result()
+        self._worker.submit(self._read_parts, prompt, prompt.ends[:1], _Stop()).result()
 
     def _fitting(self, messages: Sequence[Message], max_tokens: int) -> _Prompt:
         defused = [{"role": message.role, "content": _defuse(message.content)} for message in messages]
@@ -175,7 +206,7 @@ class LlamaGenerator:
         ]
         return tokens
 
-    def _complete(self, prompt: _Prompt, receive: _Receive, stopped: threading.Event, **options: int) -> None:
+    def _complete(self, prompt: _Prompt, receive: _Receive, stopped: _Stop, **options: int) -> None:
         """Continue `prompt`, keeping what has been read of it.
 
         Numbers come out a little different when the same tokens are read in other stretches, and now and then another
@@ -190,7 +221,7 @@ class LlamaGenerator:
         if not stopped.is_set():
             self._held, self._ends = prompt.tokens, ends
 
-    def _read_parts(self, prompt: _Prompt, ends: Sequence[int], stopped: threading.Event) -> None:
+    def _read_parts(self, prompt: _Prompt, ends: Sequence[int], stopped: _Stop) -> None:
         """Have the model hold the parts of `prompt` that end at `ends`, and not by chance more of it."""
         tokens = prompt.tokens
         common = _common(tokens, self._held) if self._ends else 0
@@ -214,7 +245,7 @@ class LlamaGenerator:
         complete: Callable[[dict[str, Any], Callable[[dict[str, Any]], bool]], None],
         asked: dict[str, Any],
         receive: _Receive,
-        stopped: threading.Event,
+        stopped: _Stop,
         **options: Any,
     ) -> None:
         failures: list[str] = []
@@ -244,6 +275,20 @@ class LlamaGenerator:
         if response.status != http.HTTPStatus.OK:
             raise GeneratorError(f"{self._info.model} failed to count tokens: {answer}. Choose another generator.")
         return answer
+
+
+class _GivingWay:
+    """Implements protocols.Generator and Judge by a model that others ask too, and go before."""
+
+    def __init__(self, model: LlamaGenerator, is_busy: Callable[[], bool]) -> None:
+        self._model, self._is_busy = model, is_busy
+        self.info, self.context_tokens, self.count = model.info, model.context_tokens, model.count
+
+    def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Draft:  # noqa: ARG002
+        return self._model._stream(messages, max_tokens, _Stop(self._is_busy))
+
+    def yes_probability(self, messages: Sequence[Message]) -> float:
+        return self._model._yes_probability(messages, _Stop(self._is_busy))
 
 
 def _defuse(text: str) -> str:

@@ -7,7 +7,7 @@ run over every implementation.
 from __future__ import annotations
 
 import collections.abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -144,6 +144,15 @@ class ReadsAhead(Protocol):
 
     def read_ahead(self, beginning: Sequence[Message]) -> None:
         """Read the first message of what will be asked. Raises GeneratorError."""
+        ...
+
+
+@runtime_checkable
+class GivesWay(Protocol):
+    """A generator that can be stopped while it reads, not only between the pieces that it writes."""
+
+    def giving_way(self, is_busy: Callable[[], bool]) -> Generator:
+        """The same generator; its work ends with GaveWay soon after `is_busy` has said so."""
         ...
 
 

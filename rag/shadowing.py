@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rag.answering import Engine
-from rag.errors import RolewiseError
+from rag.errors import GaveWay, RolewiseError
 from rag.live import Candidate
 from rag.live import Shadow as Plan
 from rag.paired import Pair
 from rag.receipts import STOPPED, Outcome, Receipt, Receipts, kept_of
 from rag.record import answer_record, error_record
-from rag.yielding import Activity, Background, GaveWay, yielding
+from rag.yielding import Activity, Background, yielding
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS shadows (receipt TEXT NOT NULL, candidate TEXT NOT NULL, at TEXT NOT NULL,

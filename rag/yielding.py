@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from rag.answering import Engine
-from rag.errors import RolewiseError
-from rag.protocols import Draft, Generator, Judge
+from rag.errors import GaveWay, RolewiseError
+from rag.protocols import Draft, Generator, GivesWay, Judge
 from rag.types import Evidence, GeneratorInfo, Message
 
 logger = logging.getLogger(__name__)
@@ -65,10 +65,6 @@ class Activity:
                     return
 
 
-class GaveWay(Exception):
-    """A real question has come."""
-
-
 class _Yielding:
     """A generator that stops when a real answer begins. Implements protocols.Generator."""
 
@@ -110,6 +106,8 @@ def yielding(engine: Engine, activity: Activity) -> Engine:
 
     def named(name: str) -> Generator:
         inner = engine.generator_named(name)
+        if isinstance(inner, GivesWay):
+            inner = inner.giving_way(lambda: activity.is_busy)
         return _YieldingJudge(inner, activity) if isinstance(inner, Judge) else _Yielding(inner, activity)
 
     return replace(engine, generator_named=named)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from rag.errors import GeneratorError, ModelError
+from rag.errors import GaveWay, GeneratorError, ModelError
 from rag.llama import LlamaGenerator
 from rag.models import path_of, pull, sha256_of
+from rag.protocols import Judge
 from rag.types import Message
 
 SYSTEM = Message("system", "You answer in one sentence and add nothing to what you are told. " * 5)
@@ -180,6 +181,37 @@ def test_what_was_read_before_changes_neither_judgement_nor_draft(generator: Lla
         assert ask(generator, one, 12) == draft
     generator.read_ahead([Message("system", "You are another.")])
     assert (ask(generator, questions[1], 12), judged(generator, questions[1])) == fresh[1]
+
+
+@pytest.mark.models
+def test_who_gives_way_stops_while_it_reads_and_changes_nothing_for_others(
+    generator: LlamaGenerator, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = [SYSTEM, Message("user", "The mill is old. " * 70)]
+    alone = "".join(generator.stream(long, [], max_tokens=8))
+    judged = generator.yes_probability(long)
+    for ends_after in (0, 1):  # stretches
+        ask(generator, "Something else.")  # so that the long prompt has to be read anew
+        seen: list[bool] = []
+
+        def is_busy(ends_after: int = ends_after, seen: list[bool] = seen) -> bool:
+            seen.append(len(seen) >= ends_after)
+            return seen[-1]
+
+        giving_way = generator.giving_way(is_busy)
+        assert isinstance(giving_way, Judge)
+        with pytest.raises(GaveWay):
+            giving_way.yes_probability(long)
+        seen.clear()
+        with pytest.raises(GaveWay):
+            next(giving_way.stream(long, [], max_tokens=8))
+        assert len(seen) <= ends_after + 1
+        assert "".join(generator.stream(long, [], max_tokens=8)) == alone
+        assert generator.yes_probability(long) == judged
+    undisturbed = generator.giving_way(lambda: False)
+    assert isinstance(undisturbed, Judge)
+    assert "".join(undisturbed.stream(long, [], max_tokens=8)) == alone
+    assert undisturbed.yes_probability(long) == judged
 
 
 @pytest.mark.models

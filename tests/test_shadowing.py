@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from rag.answering import Engine
+from rag.errors import GaveWay
 from rag.live import Candidate, Shadow
 from rag.protocols import Draft, Judge
 from rag.receipts import Outcome, Receipts
 from rag.shadowing import ShadowLog, ShadowWorker, answered, falls_within
 from rag.types import Evidence, GeneratorInfo, Message
 from rag.watching import WatchedEngine
-from rag.yielding import Activity, GaveWay, yielding
+from rag.yielding import Activity, yielding
 
 QUESTION = "What does a Baker earn in Basel?"
 CANDIDATE = Candidate("other", {"generator": "local"})
