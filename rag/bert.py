@@ -110,7 +110,7 @@ class BertEmbedder(WordPieces):
         def keep(rows: Sequence[int], _: Vectors, meanings: Vectors) -> None:
             vectors[rows] = meanings
 
-        self._run(self.cut(texts), way, keep)
+        self._run(self.cut(texts, with_places=False), way, keep)
         return vectors
 
     def _run(

@@ -33,9 +33,10 @@ class WordPieces:
     def has_token(self, word: str) -> bool:
         return self._whole.token_to_id(word) is not None
 
-    def cut(self, texts: Sequence[str]) -> list[Encoding]:
-        """Each text, cut to `max_tokens`."""
-        encodings: list[Encoding] = self._cutting.encode_batch(list(texts))
+    def cut(self, texts: Sequence[str], *, with_places: bool = True) -> list[Encoding]:
+        """Each text, cut to `max_tokens`; without the places of the pieces in less time."""
+        encode = self._cutting.encode_batch if with_places else self._cutting.encode_batch_fast
+        encodings: list[Encoding] = encode(list(texts))
         return encodings
 
     def words_of(self, encoding: Encoding) -> tuple[list[int], tuple[tuple[int, int], ...]]:
