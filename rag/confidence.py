@@ -20,9 +20,9 @@ class Level:
 
 
 LEVELS = (
-    Level(0.1, "The documents very likely tell this", 22, 24),
+    Level(0.1, "The documents very likely tell this", 21, 23),
     Level(0.3, "The documents probably tell this", 68, 102),
-    Level(1.0, "It is doubtful that the documents tell this", 26, 55),
+    Level(1.0, "It is doubtful that the documents tell this", 26, 51),
 )
 
 

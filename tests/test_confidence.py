@@ -27,9 +27,9 @@ def test_the_shares_are_those_of_the_kept_run() -> None:
     ("unanswerable", "said"),
     [
         (None, ""),
-        (0.0999, "The documents very likely tell this: of 24 test answers like this one, 22 were right."),
+        (0.0999, "The documents very likely tell this: of 23 test answers like this one, 21 were right."),
         (0.1, "The documents probably tell this: of 102 test answers like this one, 68 were right."),
-        (0.49, "It is doubtful that the documents tell this: of 55 test answers like this one, 26 were right."),
+        (0.49, "It is doubtful that the documents tell this: of 51 test answers like this one, 26 were right."),
     ],
 )
 def test_in_words(unanswerable: float | None, said: str) -> None:
