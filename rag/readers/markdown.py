@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
@@ -36,9 +37,14 @@ def read(raw: bytes) -> Parsed:
         except _MISTAGGED as error:
             raise Unreadable("its front matter is not valid YAML: a value is not of the kind its tag names") from error
         source = source[match.end() :]
-    tokens = MarkdownIt("commonmark").enable("table").parse(source)
-    _write_blocks(tokens, writer, about)
+    _write_blocks(_commonmark().parse(source), writer, about)
     return writer.parsed(about)
+
+
+@functools.cache
+def _commonmark() -> MarkdownIt:
+    """Its rules are set up once: for a short file that takes as long as parsing."""
+    return MarkdownIt("commonmark").enable("table")
 
 
 def _about(front_matter: Any) -> dict[str, Any]:
