@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class FaissIndex:
     def __init__(self, index: Any, chosen: Mapping[str, Any] | None = None) -> None:
         self._index = index
         self.chosen = dict(chosen or {})
+        self._mapping = threading.Lock()
 
     @classmethod
     def build(cls, vectors: Vectors, factory: str = "") -> FaissIndex:
@@ -111,10 +113,18 @@ class FaissIndex:
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
 
     def nearest(self, query: Vectors, k: int, rows: Rows | None = None) -> Vectors:
-        query, parameters = np.ascontiguousarray(query, dtype=np.float32), self._parameters(rows)
-        with _threads(1):
-            _, (found,), (vectors,) = self._index.search_and_reconstruct(query, k, params=parameters)
-        kept: Vectors = vectors[found >= 0]
+        query = np.ascontiguousarray(query, dtype=np.float32)
+        kept: Vectors
+        if rows is not None and self._lists(len(rows)):  # of lists FAISS gives vectors only if all rows are searched
+            _, (found,) = self.search(query, k, rows)
+            with self._mapping:
+                if self._index.direct_map.no():
+                    self._index.make_direct_map()
+            kept = self._index.reconstruct_batch(found[found >= 0])
+        else:
+            with _threads(1):
+                _, (found,), (vectors,) = self._index.search_and_reconstruct(query, k, params=self._parameters(rows))
+            kept = vectors[found >= 0]
         return kept
 
     def _lists(self, among: int | None) -> int:

@@ -130,14 +130,21 @@ def test_the_nearest_come_with_their_vectors(make_vectors: MakeVectors) -> None:
     assert index.nearest(query, 3, np.array([], dtype=np.int64)).shape == (0, 8)
 
 
+@pytest.mark.parametrize("is_mapped", [False, True])
 @pytest.mark.parametrize("factory", IN_LISTS)
-def test_the_nearest_in_lists_come_with_their_vectors(factory: str, tmp_path: Path) -> None:
+def test_the_nearest_in_lists_come_with_their_vectors(
+    factory: str, is_mapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.mapped.is_large", lambda _: is_mapped)
+    monkeypatch.setattr("rag.vectors.FEW", 1000)
     vectors, queries = near_each_other(4000, 0), near_each_other(5, 1)
     FaissIndex.build(vectors, factory).save(tmp_path / "vectors.faiss")
     index = FaissIndex.open(tmp_path / "vectors.faiss")
-    for query in queries:
-        (order,) = index.search(query[None], 3)[1]
-        np.testing.assert_allclose(index.nearest(query[None], 3), vectors[order], atol=0.02)
+    for rows in (None, np.arange(0, 4000, 2), np.arange(3, 900, 7), np.array([5])):
+        for query in queries:
+            (order,) = index.search(query[None], 3, rows)[1]
+            np.testing.assert_allclose(index.nearest(query[None], 3, rows), vectors[order[order >= 0]], atol=0.02)
+    assert index.nearest(queries[:1], 3, np.array([], dtype=np.int64)).shape == (0, 32)
 
 
 def near_each_other(count: int, seed: int, clusters: int = 40) -> Vectors:
