@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag.errors import ModelError
+from rag.mapped import Tensors
 from rag.protocols import TokenVectors, Vectors
 from rag.wordpieces import WordPieces, unit
 
@@ -153,16 +154,16 @@ class BertEmbedder(WordPieces):
                     "PERFORMANCE_HINT": "THROUGHPUT" if way is _Way.MANY else "LATENCY",
                     "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(GROUP),
                 }
-                network = self._written(in_8_bits=way is _Way.MANY and "INT8" in able)
+                weights, network = self._written(in_8_bits=way is _Way.MANY and "INT8" in able)
                 self._compiled[way] = core.compile_model(network, "CPU", hints)
+                weights.let_go()  # it has its own of most
             return self._compiled[way]
 
-    def _written(self, *, in_8_bits: bool) -> Any:
-        from safetensors import SafetensorError
-
+    def _written(self, *, in_8_bits: bool) -> tuple[Tensors, Any]:
         try:
-            return _network(self.folder, in_8_bits=in_8_bits)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            weights = Tensors(self.folder / _WEIGHTS)
+            return weights, _network(self.folder, weights, in_8_bits=in_8_bits)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ModelError(
                 f"the embedder in {self.folder} cannot be loaded ({' '.join(str(error).split())}). "
                 f"Remove that folder and pull it again: python -m rag models pull {self.name}"
@@ -181,16 +182,15 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _network(folder: Path, *, in_8_bits: bool) -> Any:
+def _network(folder: Path, raw: Mapping[str, Any], *, in_8_bits: bool) -> Any:
     """The network as OpenVINO's graph: (n, t) `ids` and `is_text` in, (n, t, d) tokens and (n, d) unit rows out.
 
     In 8 bits it keeps the weights of its layers so, and what is multiplied with them is rounded as it comes.
     """
     import openvino
     from openvino import opset13 as op
-    from safetensors.numpy import load_file
 
-    config, raw = _read(folder, "config.json"), load_file(folder / _WEIGHTS)
+    config = _read(folder, "config.json")
     weights = {name.removeprefix("bert."): value.astype(np.float32, copy=False) for name, value in raw.items()}
     heads, size = int(config["num_attention_heads"]), int(config["hidden_size"])
 
@@ -198,7 +198,7 @@ def _network(folder: Path, *, in_8_bits: bool) -> Any:
         return op.constant(np.array(numbers, dtype=np.int64))
 
     def weight(name: str) -> Any:
-        return op.constant(weights[name])
+        return op.constant(weights[name], shared_memory=True)
 
     def dense(x: Any, name: str) -> Any:
         rows = rounded(weights[f"{name}.weight"]) if in_8_bits else weight(f"{name}.weight")
