@@ -269,7 +269,7 @@ def _times(work: Callable[[int], object]) -> list[float]:
 def _resident() -> float:
     """MB of this process that are in memory, pages of mapped files included."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1000
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024 / 1e6
 
 
 def _exact(vectors: Vectors, queries: Vectors) -> Any:
