@@ -28,7 +28,7 @@ def test_the_home_of_the_environment_is_where_the_file_is_read(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pasages = 3", r"unknown setting 'pasages' \(known: answer_tokens, "),
+        ("pasages = 3", r"unknown setting 'pasages' \(known: ahead, answer_tokens, "),
         ("passages = 0", r"setting 'passages': Input should be greater than or equal to 1"),
         ('generator = "magic"', r"setting 'generator': Input should be 'extractive', 'local' or 'hosted'"),
         ("passages = ", r"rolewise\.toml is not valid TOML: Invalid value"),
