@@ -68,7 +68,7 @@ LONGEST_QUESTION = 4000
 """Characters; a question is not a document."""
 MOST_PASSAGES = 100
 """That one search of any front door gives."""
-_NOT_BEARING = ("generator_named", "repeats")
+_NO_PART = ("generator_named", "repeats")
 """Parts of an engine that say nothing about its answers: a generator of a name writes the same if it may be stopped."""
 
 
@@ -199,7 +199,7 @@ class Engine:
         clock = _Clock()
         with clock.stage("understand"):
             read_as = self.understood(question, history)
-        parts = Parts(tuple(getattr(self, one.name) for one in fields(Engine) if one.name not in _NOT_BEARING))
+        parts = Parts(tuple(getattr(self, one.name) for one in fields(Engine) if one.name not in _NO_PART))
         asked = Asked(question.strip(), read_as, role, generator or self.generator, parts)
         if not anew and (kept := self.repeats.find(asked)):
             for event in kept:

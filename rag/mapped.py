@@ -1,4 +1,4 @@
-"""Which files of an index are read whole when it is opened, and which are mapped: read only where they are touched.
+"""Files that are mapped, read only where they are touched: the large ones of an index, and the weights of a model.
 
 Small files are read whole: whatever happens to them later changes nothing. Large ones are mapped, so that an index may
 be larger than the memory; nobody may change or cut such a file while it is open, and no part of this program does.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def test_what_was_answered_ahead_is_there_and_only_what_is_asked_leaves_a_receip
     ahead = Ahead(activity)
     ahead.offer(lambda: engine, [QUESTION], generator="local")
     assert ahead.wait(30)
-    assert slow.is_closed
+    assert slow.is_closed.is_set()
     assert outcomes == []
     slow.is_writing.clear()
     answer = engine.ask(QUESTION, generator="local")
@@ -75,10 +74,7 @@ def test_it_waits_for_real_answers_stops_when_one_begins_and_goes_on_afterwards(
     assert slow.is_writing.wait(30)
     with activity():
         slow.may_go_on.set()
-        deadline = time.monotonic() + 30
-        while not slow.is_closed and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert slow.is_closed
+        assert slow.is_closed.wait(30)
         slow.is_writing.clear()
         assert not slow.is_writing.wait(0.5)
     assert ahead.wait(30)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,7 @@ class Slow:
     context_tokens = 4000
 
     def __init__(self) -> None:
-        self.is_writing, self.may_go_on = threading.Event(), threading.Event()
-        self.is_closed = False
+        self.is_writing, self.may_go_on, self.is_closed = (threading.Event() for _ in range(3))
 
     def count(self, text: str) -> int:
         return len(text.split())
@@ -44,7 +42,7 @@ class Slow:
             yield f"{evidence[0].quote} [1]"
             yield "\n"
         finally:
-            self.is_closed = True
+            self.is_closed.set()
 
 
 @pytest.fixture
@@ -94,10 +92,7 @@ def test_the_shadow_stops_writing_when_a_real_answer_begins_and_is_asked_again_l
     assert slow.is_writing.wait(30)
     with activity():
         slow.may_go_on.set()
-        deadline = time.monotonic() + 30
-        while not slow.is_closed and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert slow.is_closed
+        assert slow.is_closed.wait(30)
         assert log.pairs(CANDIDATE.sha256) == []
     assert shadow.wait(30)
     assert len(log.pairs(CANDIDATE.sha256)) == 1
