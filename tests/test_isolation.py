@@ -44,9 +44,9 @@ def test_a_child_that_hangs_or_dies_is_replaced(write: Write, tmp_path: Path) ->
             isolated.read_file(str(pipe))
         assert time.monotonic() - began < 12
         assert isolated.read_file(path)[1].text == "Bread.\n"
-        child = isolated._children[-1]
-        child._running().kill()
-        child._running().wait()
+        running = isolated._children[-1]._running()
+        running.kill()
+        running.wait()
         assert isolated.read_file(path)[1].text == "Bread.\n"
 
 
