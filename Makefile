@@ -14,10 +14,10 @@ chat: $(VENV)/.installed
 	@$(RUN) -m rag serve --open
 
 test: lint models
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile --max-worker-restart 0
 
 test-fast: lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not models and not browser"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile --max-worker-restart 0 -m "not models and not browser"
 
 # Asks a part of the development questions and fails if the answers became worse than those of the kept run.
 eval-gate: models
