@@ -1,14 +1,19 @@
 """The words of an index version in a bm25s folder, scored by BM25 over English word stems.
 
 A search reads the postings of its own words and nothing else; where they are many, from files that are mapped.
+
+    data.csc.index.npy, indices.csc.index.npy, indptr.csc.index.npy    as bm25s writes them: a column for each stem
+    stems.npy, columns.npy                                             all stems in a row, and the column of each
 """
 
 from __future__ import annotations
 
 import array
+import bisect
 import functools
+import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,8 @@ from rag.words import stems
 K1, B = 1.2, 0.5
 """Lucene's k1. Of its b, 0.75, less: passages are cut to like lengths, so that a long one is seldom long-winded."""
 TOKENIZER = "words 1, stemmer english"
+_VOCABULARY = "vocab.index.json"
+_PLACES = np.dtype([("start", "<u4"), ("column", "<u4")])
 
 
 @functools.cache
@@ -33,26 +40,75 @@ def _bm25s() -> Any:
     return bm25s
 
 
+class Stems:
+    """The column of each stem. They lie side by side in their order, so that each takes few bytes and none is parsed.
+
+    A large index has a million of them: in a dictionary they would take as much memory as the postings.
+    """
+
+    def __init__(self, text: np.ndarray[Any, np.dtype[np.uint8]], places: np.ndarray[Any, Any]) -> None:
+        self._text = np.asarray(text)  # what is mapped is slower to slice
+        self._places = places
+        self._starts, self._columns = np.asarray(places["start"]), np.asarray(places["column"])
+
+    @classmethod
+    def of(cls, columns: Mapping[str, int]) -> Stems:
+        ordered = sorted((_key(stem), column) for stem, column in columns.items())
+        lengths = np.array([0, *(len(key) for key, _ in ordered)], dtype=np.uint32)
+        places = np.zeros(len(lengths), dtype=_PLACES)  # the last one ends the last stem
+        places["start"] = np.cumsum(lengths)
+        places["column"][:-1] = [column for _, column in ordered]
+        return cls(np.frombuffer(b"".join(key for key, _ in ordered), dtype=np.uint8), places)
+
+    @classmethod
+    def open(cls, folder: Path) -> Stems:
+        return cls(mapped.array(folder / "stems.npy"), mapped.array(folder / "columns.npy"))
+
+    def save(self, folder: Path) -> None:
+        np.save(folder / "stems.npy", self._text)
+        np.save(folder / "columns.npy", self._places)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def get(self, stem: str) -> int | None:
+        key = _key(stem)
+        place = bisect.bisect_left(range(len(self)), key, key=self._at)
+        return int(self._columns[place]) if place < len(self) and self._at(place) == key else None
+
+    def _at(self, place: int) -> bytes:
+        return self._text[self._starts[place] : self._starts[place + 1]].tobytes()
+
+
+def _key(stem: str) -> bytes:
+    return stem.encode("utf-8", "surrogatepass")
+
+
 class Bm25Index:
     """Implements protocols.LexicalIndex."""
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, stems: Stems) -> None:
         self._index = index
+        self._stems = stems
 
     @classmethod
     def build(cls, texts: Iterable[str]) -> Bm25Index:
         columns: dict[str, int] = {}
         corpus = [array.array("i", [columns.setdefault(one, len(columns)) for one in stems(text)]) for text in texts]
         index = _bm25s().BM25(method="lucene", k1=K1, b=B, csc_backend="scipy")  # numpy's takes 30 bytes a posting
-        index.index((corpus, columns), create_empty_token=False, show_progress=False)
-        return cls(index)
+        with np.errstate(invalid="ignore"):  # where no text has a word, their mean length is 0
+            index.index((corpus, columns), create_empty_token=False, show_progress=False)
+        return cls(index, Stems.of(columns))
 
     @classmethod
     def open(cls, folder: Path) -> Bm25Index:
         bm25s = _bm25s()
         try:
             large = any(mapped.is_large(path) for path in folder.glob("*.npy"))
-            return cls(bm25s.BM25.load(str(folder), mmap=large))
+            index = bm25s.BM25.load(str(folder), mmap=large, load_vocab=False)
+            before = folder / _VOCABULARY  # a version of before there were stems.npy
+            known = Stems.of(json.loads(before.read_bytes())) if before.is_file() else Stems.open(folder)
+            return cls(index, known)
         except (OSError, ValueError, KeyError) as error:
             raise IndexDamaged(
                 f"{folder} is not a readable bm25s index. Build it again: python -m rag index build"
@@ -60,9 +116,12 @@ class Bm25Index:
 
     def save(self, folder: Path) -> None:
         self._index.save(str(folder), show_progress=False)
+        (folder / _VOCABULARY).unlink()
+        self._stems.save(folder)
 
     def search(self, question: str, k: int, rows: Rows | None = None) -> tuple[Scores, Rows]:
-        postings = [self._postings(stem) for stem in dict.fromkeys(stems(question)) if stem in self._index.vocab_dict]
+        known = [self._stems.get(stem) for stem in dict.fromkeys(stems(question))]
+        postings = [self._postings(column) for column in known if column is not None]
         if not postings:
             return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
         summed = np.zeros(self._index.scores["num_docs"], dtype=np.float32)
@@ -79,10 +138,11 @@ class Bm25Index:
         return scores[best], found[best].astype(np.int64)
 
     def frequency(self, stem: str) -> int:
-        return len(self._postings(stem)[0]) if stem in self._index.vocab_dict else 0
+        column = self._stems.get(stem)
+        return 0 if column is None else len(self._postings(column)[0])
 
-    def _postings(self, stem: str) -> tuple[Rows, Scores]:
-        """The rows that a known stem occurs in, and its share of their scores."""
-        column, stored = self._index.vocab_dict[stem], self._index.scores
+    def _postings(self, column: int) -> tuple[Rows, Scores]:
+        """The rows that a stem occurs in, and its share of their scores."""
+        stored = self._index.scores
         start, end = stored["indptr"][column : column + 2]
         return stored["indices"][start:end], stored["data"][start:end]

@@ -109,8 +109,8 @@ def test_an_altered_file_is_found_and_the_next_build_mends_it(shelf: Path, tmp_p
     with (home / "vectors.faiss").open("r+b") as file:
         file.seek(60)
         file.write(b"\xff")
-    (home / "lexical" / "vocab.index.json").unlink()
-    assert faults(home) == [f"{home}/lexical/vocab.index.json is missing", f"{home}/vectors.faiss was altered"]
+    (home / "lexical" / "stems.npy").unlink()
+    assert faults(home) == [f"{home}/lexical/stems.npy is missing", f"{home}/vectors.faiss was altered"]
     assert not build_from(shelf, tmp_path).was_there
     assert faults(home) == []
 
