@@ -3,11 +3,14 @@ small model and a server that speaks OpenAI's protocol."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import random
 import re
 import secrets
 import shutil
+import socket
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rag.answerability import Fit, Weighing
 from rag.answering import Engine
@@ -33,6 +37,10 @@ from rag.versions import IndexVersion, open_version
 from rag.wiring import PROMPTS
 from rag.words import stems
 from tests.servers import Server, binaries, owner_of, servers_folder
+
+# How long an example takes tells of the machine, which may do much else.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 class HashingEmbedder:
@@ -182,6 +190,16 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("ROLEWISE_") and name != "ROLEWISE_MODELS":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Below those that Linux gives to whoever asks for any, so that nobody takes it before it is needed."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -78,7 +79,7 @@ class Server:
                 stderr=log,
                 **_as_nobody(),
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 180
         while subprocess.run([self._programs / "pg_isready", "-q", "-h", self._sockets], check=False).returncode:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError((self.data.parent / f"{self.data.name}.log").read_text())
@@ -89,10 +90,15 @@ class Server:
         """As if the machine had gone: the server and its children get no chance to tidy up."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)  # else it would end its children in good order
+        os.waitpid(self._process.pid, os.WUNTRACED)
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        ends = [os.pidfd_open(pid) for pid in map(int, children)]
         for pid in (*map(int, children), self._process.pid):
             os.kill(pid, signal.SIGKILL)
         self._process.wait()
+        for end in ends:  # one that is left would keep the server from starting again
+            select.select([end], [], [], 60)
+            os.close(end)
 
     def stop(self) -> None:
         if self._process and self._process.poll() is None:

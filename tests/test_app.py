@@ -126,7 +126,7 @@ def serve() -> Iterator[Serve]:
     ) -> Client:
         desk, chosen = Desk(lambda: engine, ahead=ahead), settings or Settings(generator="extractive")
         server = Server(build_app(desk, chosen, pulling=pulling), desk, chosen)
-        client = Client(server.url, verbose=False)
+        client = Client(server.url, verbose=False, httpx_kwargs={"timeout": 60})
         running.append((server, client))
         return client
 
@@ -219,7 +219,7 @@ def test_what_is_asked_on_the_page_and_beside_it_leaves_receipts(serve: Serve, b
     client = serve(WatchedEngine(**vars(bakery), door="chat", watchers=[book.keep]))
     _, panel, record = chat(client, "What does a Baker earn in Bern?")
     said = {"model": "rolewise-extractive", "messages": [{"role": "user", "content": "Who grinds grain?"}]}
-    httpx.post(f"{client.src}v1/chat/completions", json=said, trust_env=False).raise_for_status()
+    httpx.post(f"{client.src}v1/chat/completions", json=said, trust_env=False, timeout=60).raise_for_status()
     assert [(one.door, one.question) for one in book.list()] == [
         ("chat", "What does a Baker earn in Bern?"),
         ("api", "Who grinds grain?"),
@@ -331,17 +331,19 @@ def test_the_search_endpoint_finds_what_the_engine_finds(serve: Serve, bakery: E
 
 def test_the_page_is_served_without_telemetry_or_foreign_addresses(serve: Serve, bakery: Engine) -> None:
     client = serve(bakery)
-    page = httpx.get(client.src).text
-    config = httpx.get(f"{client.src}config").json()
+    page = httpx.get(client.src, timeout=60).text
+    config = httpx.get(f"{client.src}config", timeout=60).json()
     assert not re.search(r"""<(?:script|link|img|iframe)[^>]*(?:src|href)=["'](?:https?:)?//""", page)
-    assert not re.search(r"""@import|url\(["']?(?:https?:)?//""", page + httpx.get(f"{client.src}theme.css").text)
+    assert not re.search(
+        r"""@import|url\(["']?(?:https?:)?//""", page + httpx.get(f"{client.src}theme.css", timeout=60).text
+    )
     assert "Content-Security-Policy" in page
     assert (config["analytics_enabled"], config["footer_links"]) == (False, [])
     addresses = set(re.findall(r"https?://[^/\"'\s:\\]+", str({**config, "root": ""})))
     assert addresses <= {"http://127.0.0.1"}
-    assert httpx.get(f"{client.src}monitoring").status_code != 200
-    assert httpx.get(f"{client.src}gradio_api/runs").status_code == 404
-    assert httpx.get(f"{client.src}gradio_api/file=/etc/passwd").status_code == 404
+    assert httpx.get(f"{client.src}monitoring", timeout=60).status_code != 200
+    assert httpx.get(f"{client.src}gradio_api/runs", timeout=60).status_code == 404
+    assert httpx.get(f"{client.src}gradio_api/file=/etc/passwd", timeout=60).status_code == 404
 
 
 def test_only_the_chat_and_the_search_are_offered_to_programs(serve: Serve, bakery: Engine) -> None:
@@ -379,16 +381,16 @@ def test_a_pull_is_reported_in_megabytes_and_percent_until_the_model_is_loaded()
         assert name == "tiny"
         progress(250_000_000, 1_000_000_000)
         reported.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     local = model(pull)
     thread = local.start()
-    assert reported.wait(10)
+    assert reported.wait(60)
     assert "Pulling tiny: 250 of 1,000 MB (25%)" in local.line()
     assert 'value="0.2500"' in local.line()
     assert (local.is_done, local.is_ready) == (False, False)
     go_on.set()
-    thread.join(10)
+    thread.join(60)
     assert (local.is_done, local.is_ready) == (True, True)
     assert "tiny is there; it writes the answers from now on." in local.line()
 

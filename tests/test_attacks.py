@@ -16,7 +16,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ pytestmark = [
 ]
 
 TOKEN = "correct-horse-battery"
-LIMITS = partial(safety.Limits, body_seconds=0.3)
+HASTY = safety.Limits(body_seconds=0.3)
 """As by default, but a body that stays away is given up at once."""
 EVIL = "http://evil.example"
 SCRIPT = "</script><script>alert(1)</script>"
@@ -291,7 +290,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
     with pytest.MonkeyPatch.context() as patched, Store(settings.conversations) as kept:
         patched.setattr(asyncio, "new_event_loop", noted)  # Gradio leaves the loops of its locks open
-        patched.setattr(safety, "Limits", LIMITS)
         made = [
             Server(build_app(desk, settings), desk, settings, token=token)
             for desk, token in ((Desk(lambda: engine, store=kept), ""), (Desk(lambda: engine, store=kept), TOKEN))
@@ -310,7 +308,7 @@ def exchange(server: Server, request: bytes) -> bytes:
     """Sends raw bytes and reads until the server closes."""
     address = httpx.URL(server.url)
     received = b""
-    with socket.create_connection((address.host, address.port or 80), timeout=10) as connection:
+    with socket.create_connection((address.host, address.port or 80), timeout=60) as connection:
         try:
             connection.sendall(request)
             while piece := connection.recv(65536):
@@ -343,9 +341,16 @@ OWN_LOGS = ("rag", "uvicorn", "asyncio", "gradio", "starlette", "fastapi")
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda one: one.name)
 def test_an_attack_gets_what_is_said_of_it(
-    house: House, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], attack: Attack
+    house: House,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    attack: Attack,
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    if attack.status == 408:
+        for one in (house.open, house.locked):
+            monkeypatch.setattr(one._server.config.app, "_limits", HASTY)
     fetched = f"http://127.0.0.1:{house.third.server_address[1]}/page.png"
     for server, token in ((house.open, ""), (house.locked, ""), (house.locked, TOKEN)):
         answer = exchange(server, attack.raw(host_of(server), fetched, token))
@@ -381,7 +386,7 @@ PAGES = [
 
 @pytest.mark.parametrize("path", PAGES)
 def test_what_is_shown_tells_nothing_of_the_machine_and_holds_no_markup_of_documents(house: House, path: str) -> None:
-    with httpx.Client(base_url=house.locked.url, trust_env=False, verify=False) as http:
+    with httpx.Client(base_url=house.locked.url, trust_env=False, timeout=60, verify=False) as http:
         response = http.get(path, headers={"authorization": f"Bearer {TOKEN}"})
     assert response.status_code == 200
     assert tells(response.text, house) == []
@@ -393,7 +398,7 @@ def test_what_is_shown_tells_nothing_of_the_machine_and_holds_no_markup_of_docum
 
 
 def test_words_of_a_document_are_no_markup_in_an_answer(house: House) -> None:
-    with httpx.Client(base_url=house.open.url, trust_env=False, verify=False) as http:
+    with httpx.Client(base_url=house.open.url, trust_env=False, timeout=60, verify=False) as http:
         done = http.post(CHAT, json=asks("What does a Robber earn a year?")).json()
         found = http.post(f"{RUN}/search", json={"data": ["What does a Robber earn?", 1, ""]})
     assert done["rolewise"]["status"] == "answered"
@@ -438,7 +443,7 @@ def test_the_token_leaves_the_address_and_stands_in_no_log_page_or_error(
     house: House, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with httpx.Client(base_url=house.locked.url, trust_env=False, verify=False) as http:
+    with httpx.Client(base_url=house.locked.url, trust_env=False, timeout=60, verify=False) as http:
         arrived = http.get(f"/?token={TOKEN}")
         assert (arrived.status_code, arrived.headers["location"]) == (303, "/")
         page, missing, wrong = http.get("/"), http.get("/nowhere"), http.post(CHAT, json={})
@@ -449,7 +454,7 @@ def test_the_token_leaves_the_address_and_stands_in_no_log_page_or_error(
 
 
 def test_the_page_still_answers_after_all_of_it(house: House) -> None:
-    with httpx.Client(base_url=house.open.url, trust_env=False, verify=False) as http:
+    with httpx.Client(base_url=house.open.url, trust_env=False, timeout=60, verify=False) as http:
         found = http.post(f"{RUN}/search", json={"data": ["What does a Baker earn in Bern?", 1, ""]}).json()
         asked = http.post("/gradio_api/call/chat", json={"data": ["What does a Baker earn in Bern?", "extractive", ""]})
         events = http.get(f"/gradio_api/call/chat/{asked.json()['event_id']}").text

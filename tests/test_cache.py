@@ -88,7 +88,10 @@ def test_what_could_not_be_read_is_not_tried_again(shelf: Path, build: Build) ->
     assert build(shelf)[1] == []
 
 
-def test_a_file_that_was_just_written_is_read_again(shelf: Path, tmp_path: Path) -> None:
+def test_a_file_that_was_just_written_is_read_again(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.readings.SETTLED", 600)
     for expected in (2, 2):
         reads = CountingReads()
         with Cache(tmp_path / CACHE) as cache:

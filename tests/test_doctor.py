@@ -7,7 +7,6 @@ import http.server
 import importlib.metadata
 import json
 import shutil
-import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -38,13 +37,6 @@ def _no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for module in (wiring, checks):
         monkeypatch.setattr(module, "make_embedder", hashing)
     monkeypatch.setenv("ROLEWISE_MODELS", str(tmp_path / "models"))
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

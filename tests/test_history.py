@@ -41,7 +41,7 @@ def url(store: Store, shelf: Path, engine_over: Callable[..., Engine]) -> Iterat
 
 
 def client_of(url: str, **options: object) -> httpx.Client:
-    return httpx.Client(base_url=url, trust_env=False, verify=False, **options)  # type: ignore[arg-type]
+    return httpx.Client(base_url=url, trust_env=False, timeout=60, verify=False, **options)  # type: ignore[arg-type]
 
 
 def test_a_conversation_is_listed_renamed_exported_and_deleted(url: str, store: Store) -> None:

@@ -92,11 +92,11 @@ def refuses(status: int, body: object = "") -> Callable[[Scene], None]:
 def stalls(scene: Scene) -> None:
     scene.start()
     scene.piece("Bakers ")
-    scene.server.over.wait(30)
+    scene.server.over.wait(120)
 
 
 def says_nothing(scene: Scene) -> None:
-    scene.server.over.wait(30)
+    scene.server.over.wait(120)
 
 
 def breaks_off(scene: Scene) -> None:
@@ -159,7 +159,7 @@ def endpoint() -> Iterator[Endpoints]:
 def generator_of() -> Iterator[Generators]:
     made: list[HostedGenerator] = []
 
-    def make(server: Endpoint | str, *, api_key: str = KEY, timeout: float = 5, retries: int = 0) -> HostedGenerator:
+    def make(server: Endpoint | str, *, api_key: str = KEY, timeout: float = 60, retries: int = 0) -> HostedGenerator:
         url = server if isinstance(server, str) else f"http://{server.host}/v1"
         made.append(
             HostedGenerator(
@@ -232,7 +232,7 @@ def test_silence_ends_after_the_timeout(
     started = time.monotonic()
     message = failure_of(generator_of(server, timeout=0.3))
     assert message == f"{server.host} was silent for 0.3 s. Ask again, or raise hosted_timeout."
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("scene", [breaks_off, ends_too_soon])
@@ -285,11 +285,11 @@ def test_a_failure_reported_in_the_stream_is_not_repeated(endpoint: Endpoints, g
 
 
 def test_an_endpoint_that_is_not_there_cannot_be_reached(generator_of: Generators) -> None:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    expected = f"127.0.0.1:{port} cannot be reached. Check hosted_url and the network."
-    assert failure_of(generator_of(f"http://127.0.0.1:{port}/v1")) == expected
+    with closing(socket.socket()) as unused:
+        unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        port = unused.getsockname()[1]
+        expected = f"127.0.0.1:{port} cannot be reached. Check hosted_url and the network."
+        assert failure_of(generator_of(f"http://127.0.0.1:{port}/v1")) == expected
 
 
 def test_the_key_is_shown_nowhere(
@@ -337,7 +337,7 @@ def test_closing_the_iterator_hangs_up(endpoint: Endpoints, generator_of: Genera
     assert isinstance(pieces, GeneratorType)
     assert next(pieces) == "and "
     pieces.close()
-    assert server.hung_up.wait(2)
+    assert server.hung_up.wait(30)
 
 
 def test_info_and_count_are_those_of_the_arguments(generator_of: Generators) -> None:

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -131,7 +130,7 @@ def walled(tree: Path, command: list[str]) -> list[str]:
 
 
 @pytest.mark.models
-def test_the_image_starts_on_a_read_only_tree_and_its_health_check_tells(tmp_path: Path) -> None:
+def test_the_image_starts_on_a_read_only_tree_and_its_health_check_tells(tmp_path: Path, free_port: int) -> None:
     tree = laid_out(tmp_path)
     if (
         not shutil.which("unshare")
@@ -139,12 +138,9 @@ def test_the_image_starts_on_a_read_only_tree_and_its_health_check_tells(tmp_pat
     ):
         pytest.skip("this system gives no mount namespace")
     assert subprocess.run(walled(tree, ["touch", "a"]), check=False, capture_output=True).returncode != 0
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     own = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PORT": str(port),
+        "PORT": str(free_port),
         "ROLEWISE_HOME": str(tmp_path / "data"),
         "ROLEWISE_MODELS": str(models.models_folder()),
         "ROLEWISE_GENERATOR": "extractive",
@@ -173,5 +169,5 @@ def test_the_image_starts_on_a_read_only_tree_and_its_health_check_tells(tmp_pat
     finally:
         if server.poll() is None:
             os.killpg(server.pid, signal.SIGTERM)
-        server.wait(20)
+        server.wait(PATIENCE)
     assert (tmp_path / "data/index/build/CURRENT").is_file()

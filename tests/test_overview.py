@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,12 @@ QUESTION = "What does a Baker earn in Basel?"
 EVIL = "Does <script>alert(1)</script> & \"'`{x}` bake?"
 HOSTS = frozenset({"127.0.0.1"})
 TOKEN = "correct-horse-battery"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
 def book(tmp_path: Path) -> Receipts:
-    return Receipts(tmp_path / "receipts.sqlite")
+    return Receipts(tmp_path / "receipts.sqlite", clock=lambda: NOON)
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def engine(engine_over: Callable[..., Engine], shelf: Path, book: Receipts) -> W
 
 
 def over(engine: Engine, book: Receipts, tmp_path: Path, **options: Any) -> Overview:
-    return Overview(lambda: engine, book, tmp_path / "build", **options)
+    return Overview(lambda: engine, book, tmp_path / "build", clock=lambda: NOON, **options)
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def site(engine: WatchedEngine, book: Receipts, tmp_path: Path) -> Iterator[Call
 def test_the_page_shows_the_log_with_its_text_escaped(site: Callable[..., str], engine: WatchedEngine) -> None:
     for question in (QUESTION, EVIL, EVIL):
         engine.ask(question)
-    reply = httpx.get(f"{site()}/monitor", trust_env=False)
+    reply = httpx.get(f"{site()}/monitor", trust_env=False, timeout=60)
     assert reply.status_code == 200
     assert "script-src 'self'" in reply.headers["content-security-policy"]
     page = html.fromstring(reply.text)
@@ -83,7 +85,7 @@ def test_the_page_shows_the_log_with_its_text_escaped(site: Callable[..., str], 
 
 
 def test_an_empty_log_is_a_page_too(site: Callable[..., str]) -> None:
-    assert "Nothing was asked yet." in httpx.get(f"{site()}/monitor", trust_env=False).text
+    assert "Nothing was asked yet." in httpx.get(f"{site()}/monitor", trust_env=False, timeout=60).text
 
 
 def test_where_a_token_lets_several_in_nobody_reads_what_others_asked(
@@ -93,8 +95,8 @@ def test_where_a_token_lets_several_in_nobody_reads_what_others_asked(
         engine.ask(QUESTION)
     url = site(TOKEN)
     for path in ("/monitor", "/metrics"):
-        assert httpx.get(f"{url}{path}", trust_env=False).status_code == 401
-    with httpx.Client(base_url=url, trust_env=False, headers={"authorization": f"Bearer {TOKEN}"}) as http:
+        assert httpx.get(f"{url}{path}", trust_env=False, timeout=60).status_code == 401
+    with httpx.Client(base_url=url, trust_env=False, timeout=60, headers={"authorization": f"Bearer {TOKEN}"}) as http:
         page = http.get("/monitor").text
         assert "2 questions since" in page
         assert "Basel" not in page

@@ -371,7 +371,7 @@ def server(guides: Path) -> Iterator[str]:
     assert process.stdout
     yield process.stdout.readline().split()[-1]
     process.terminate()
-    process.wait(30)
+    process.wait(120)
     process.stdout.close()
 
 

@@ -390,7 +390,10 @@ def test_programs_leave_receipts_too(watched: Watched, book: Receipts) -> None:
     told(talk(create_server(at_door(lambda: engine, "mcp")), lambda one: one.call_tool("ask", {"question": QUESTION})))
     api = create_api(at_door(lambda: engine, "api"), Slots(), models=["rolewise-extractive"])
     asked = {"model": "rolewise-extractive", "messages": [{"role": "user", "content": QUESTION}]}
-    with served(Guard(api, hosts=frozenset({"127.0.0.1"}))) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with (
+        served(Guard(api, hosts=frozenset({"127.0.0.1"}))) as url,
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as http,
+    ):
         reply = http.post("/v1/chat/completions", json=asked).json()
         assert http.post("/v1/search", json={"query": QUESTION}).status_code == 200
     assert [one.door for one in book.list()] == ["mcp", "api"]
@@ -408,7 +411,7 @@ def test_a_conversation_is_deleted_with_its_receipts(watched: Watched, book: Rec
         api = create_api(lambda: engine, Slots(), models=[])
         add_history(api, store, book.delete_each)
         with served(Guard(api, hosts=frozenset({"127.0.0.1"}))) as url:
-            assert httpx.delete(f"{url}/v1/conversations/{kept[0]}", trust_env=False).status_code == 204
+            assert httpx.delete(f"{url}/v1/conversations/{kept[0]}", trust_env=False, timeout=60).status_code == 204
         assert [one.title for one in store.list()] == ["another"]
     assert [one.number for one in book.list()] == [2]
 

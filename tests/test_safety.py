@@ -37,7 +37,7 @@ from tests.test_api import served
 
 TOKEN = "correct-horse-battery"
 HERE = hosts_for("127.0.0.1")
-SMALL = Limits(body_bytes=1000, body_seconds=0.3, per_minute=10_000, upload_bytes=5000)
+SMALL = Limits(body_bytes=1000, per_minute=10_000, upload_bytes=5000)
 may_end = threading.Event()
 
 
@@ -73,7 +73,7 @@ def application() -> FastAPI:
 
 
 def direct(url: str, **options: Any) -> httpx.Client:
-    return httpx.Client(base_url=url, trust_env=False, timeout=10, verify=False, **options)  # loads no certificates
+    return httpx.Client(base_url=url, trust_env=False, timeout=60, verify=False, **options)  # loads no certificates
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ def exchange(url: str, request: str | bytes, *more: bytes) -> bytes:
     """Sends raw bytes and reads until the server closes."""
     address = httpx.URL(url)
     received = b""
-    with socket.create_connection((address.host, address.port or 80), timeout=5) as connection:
+    with socket.create_connection((address.host, address.port or 80), timeout=60) as connection:
         connection.sendall(request.encode("latin-1") if isinstance(request, str) else request)
         for piece in more:
             connection.sendall(piece)
@@ -277,19 +277,21 @@ def test_what_streams_in_is_counted(http: httpx.Client, size: int, status: int) 
         assert response.json()["error"]["message"] == "the body has more than 1,000 bytes."
 
 
-def test_a_body_that_trickles_is_given_up(url: str) -> None:
-    answer = exchange(url, HEAD + "Content-Length: 10\r\n\r\n", b"abc")
+def test_a_body_that_trickles_is_given_up() -> None:
+    with served(Guard(application(), hosts=HERE, limits=replace(SMALL, body_seconds=0.3))) as url:
+        answer = exchange(url, HEAD + "Content-Length: 10\r\n\r\n", b"abc")
     assert b" 408 " in answer.split(b"\r\n")[0]
     assert b"connection: close" in answer.lower()
 
 
 def test_too_many_requests_are_told_when_to_come_again() -> None:
     guard = Guard(application(), hosts=HERE, limits=replace(SMALL, per_minute=3))
+    guard._buckets.clock = lambda: 0.0
     with served(guard) as address, direct(address) as http:
         assert [http.get("/v1/models").status_code for _ in range(4)] == [200, 200, 200, 429]
         refused = http.post("/v1/search")
         assert code_of(refused) == "too_many_requests"
-        assert refused.headers["retry-after"] in ("19", "20")  # one is given back every 20 s
+        assert refused.headers["retry-after"] == "20"  # one is given back every 20 s
         assert http.get("/page").status_code == 200  # the page's own files do not count
 
 
@@ -310,7 +312,7 @@ def test_a_stream_is_passed_on_as_it_comes_and_counts_while_it_lasts() -> None:
         may_end.set()
         assert next(lines) == "last"
         assert list(lines) == []
-        assert http.get("/page").status_code == 200
+        assert any(http.get("/page").status_code == 200 for _ in range(100))  # the end comes before its place is free
 
 
 @pytest.mark.parametrize(("path", "status"), [("/page", 200), ("/nowhere", 404)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ class Slow:
 
 @pytest.fixture
 def log(tmp_path: Path) -> ShadowLog:
-    return ShadowLog(tmp_path / "var" / "receipts.sqlite")
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    return ShadowLog(tmp_path / "var" / "receipts.sqlite", clock=lambda: noon)
 
 
 @pytest.fixture

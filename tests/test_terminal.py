@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -311,7 +312,7 @@ class Slow:
     def stream(self, messages, evidence, *, max_tokens):
         yield "Millers grind grain. [1]\\n"
         yield "So"
-        time.sleep(60)
+        time.sleep(600)
 
 wiring.make_embedder = lambda _, **__: HashingEmbedder()
 parts._local = lambda _: Slow()
@@ -345,6 +346,7 @@ class Terminal:
         )
         os.close(theirs)
         self._shown = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a character may come in two parts
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
@@ -379,7 +381,7 @@ class Terminal:
             piece = os.read(self._ours, 65536)
         except OSError:  # how Linux tells that the other side was closed
             return False
-        self._shown += piece.decode().replace("\r\n", "\n")
+        self._shown = (self._shown + self._decoder.decode(piece)).replace("\r\n", "\n")
         return bool(piece)
 
     def close(self) -> None:

@@ -367,7 +367,10 @@ def test_a_stopped_addition_leaves_all_as_it_was(own: Collection, home: Path, te
     assert on_disk(home) == ["cook.md", "miller.md"]
 
 
-def test_additions_at_once_take_turns(own: Collection, home: Path, temporary: Temporary) -> None:
+def test_additions_at_once_take_turns(
+    own: Collection, home: Path, temporary: Temporary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "WAIT_SECONDS", 120)  # for three before it, on a machine that does much else
     outcomes: list[Added] = []
 
     def add(name: str, path: Path) -> None:

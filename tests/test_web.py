@@ -51,7 +51,7 @@ def client_of(engine: Engine) -> Iterator[httpx.Client]:
     add_pages(api, engine_in, places)
     with (
         served(Guard(api, hosts=frozenset({"127.0.0.1"}))) as url,
-        httpx.Client(base_url=url, trust_env=False) as client,
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as client,
     ):
         yield client
 
@@ -263,7 +263,7 @@ def test_a_document_of_a_megabyte_is_one_page(client: httpx.Client, engine: Engi
     big = document_of(writer)
     assert len(big.text) > 1_000_000
     engine.version.documents = {big.id: big}  # type: ignore[assignment]
-    tree = parsed(client.get(f"/read/{big.id}", params={"start": 900_000, "end": 900_100}, timeout=5))
+    tree = parsed(client.get(f"/read/{big.id}", params={"start": 900_000, "end": 900_100}))
     assert marked_in(tree) == big.text[900_000:900_100]
     assert len(tree.xpath("//nav[@aria-label='Outline']//li")) == 100
 

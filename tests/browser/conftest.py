@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync""".split()
+PATIENCE = 60_000
+"""Milliseconds, on a machine that does much else."""
 WITHIN = ("http://127.0.0.1:", "data:", "blob:")
 
 
@@ -32,11 +34,13 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     Options are those of a browser context.
     """
+    expect.set_options(timeout=PATIENCE)
     asked: list[Request] = []
     failures: list[str] = []
 
     def opened(address: str, **options: Any) -> Page:
         page = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options}).new_page()
+        page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: asked.append(request))  # noqa: PLW0108 - it must be a Python function
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.on("console", lambda said: failures.append(said.text) if _is_blocked(said.text) else None)

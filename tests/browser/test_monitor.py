@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def url(shelf: Path, engine_over: Callable[..., Engine], tmp_path: Path) -> Iterator[str]:
-    book = Receipts(tmp_path / "receipts.sqlite")
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    book = Receipts(tmp_path / "receipts.sqlite", clock=lambda: noon)
     plain = engine_over(shelf)
     engine = WatchedEngine(**vars(plain), door="chat", watchers=[book.keep])
     for question in ("What does a Baker earn in Basel?", EVIL, EVIL, "Quantum chromodynamics lattice?"):
@@ -35,6 +37,7 @@ def url(shelf: Path, engine_over: Callable[..., Engine], tmp_path: Path) -> Iter
         lambda: WatchedEngine(**vars(plain) | {"notice": "The index <b>before</b> it answers."}),
         book,
         tmp_path / "build",
+        clock=lambda: noon,
     )
     slots = Slots()
     api = create_api(lambda: engine, slots, models=[])

@@ -72,9 +72,8 @@ def test_typing_shows_passages_and_keeps_the_address_in_step(site: Site) -> None
 
 def test_an_older_reply_never_takes_the_place_of_a_newer_one(site: Site) -> None:
     page = site.open("/search")
-    page.locator("#q").fill("slow grain")
     with page.expect_request("**/search/results?q=slow+grain"):
-        pass
+        page.locator("#q").fill("slow grain")
     page.locator("#q").fill("flour and yeast")
     expect(page.locator(".card").first).to_contain_text(QUOTED)
     page.wait_for_timeout(1000 * SLOW)
