@@ -111,9 +111,7 @@ class _Child:
     def _running(self) -> subprocess.Popen[str]:
         if self._child is not None and self._child.poll() is not None:
             self.end()
-        if self._is_given_up:
-            raise Interrupted("was not read to its end, since the reading was given up")
-        if self._child is None:
+        if self._child is None and not self._is_given_up:
             self._child = subprocess.Popen(  # noqa: S603 - this very program
                 [sys.executable, "-m", "rag.readers", str(self._memory)],
                 stdin=subprocess.PIPE,
@@ -121,6 +119,8 @@ class _Child:
                 encoding="utf-8",
                 env=os.environ | {"PYTHONPATH": PROJECT},
             )
+        if self._is_given_up or self._child is None:  # perhaps while the child was started
+            raise Interrupted("was not read to its end, since the reading was given up")
         return self._child
 
     def end(self) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import hmac
 import logging
 import signal
-import socket
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rag import __version__
 from rag.answering import MOST_PASSAGES, Engine
 from rag.errors import RolewiseError, SettingsError, SourceError
+from rag.ports import bracketed, listening
 from rag.record import answer_record, passage_record
 from rag.safety import is_loopback
 from rag.types import Answer, Document, Event, Finished, Head, Message, Retrieved, Status, Token, Weighed
@@ -388,9 +388,9 @@ def run_http(engine: Callable[[], Engine], *, host: str = "127.0.0.1", port: int
     Raises SettingsError if it cannot listen there, or beyond this machine without a token.
     """
     app = http_app(create_server(engine), host=host, token=token)
-    with _listening(host, port) as listening:
-        bound = listening.getsockname()[1]
-        click.echo(f"Rolewise is ready at http://{_bracketed(host)}:{bound}{PATH}", err=True)
+    with listening(host, port) as taken:
+        bound = taken.getsockname()[1]
+        click.echo(f"Rolewise is ready at http://{bracketed(host)}:{bound}{PATH}", err=True)
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -400,7 +400,7 @@ def run_http(engine: Callable[[], Engine], *, host: str = "127.0.0.1", port: int
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+            uvicorn.Server(config).run(sockets=[taken])
 
 
 def http_app(server: MCPServer[Any], *, host: str, token: str = "") -> ASGIApp:
@@ -414,7 +414,7 @@ def http_app(server: MCPServer[Any], *, host: str, token: str = "") -> ASGIApp:
         raise SettingsError(
             f"{host} is not of this machine alone, so a token is needed. Give one, or listen at 127.0.0.1."
         )
-    names = [f"{name}:*" for name in dict.fromkeys([_bracketed(host), "127.0.0.1", "localhost", "[::1]"])]
+    names = [f"{name}:*" for name in dict.fromkeys([bracketed(host), "127.0.0.1", "localhost", "[::1]"])]
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=is_loopback(host),
         allowed_hosts=names,
@@ -514,17 +514,3 @@ def _document(engine: Engine, id: str) -> Document:  # noqa: A002
     if (found := engine.version.documents.get(id)) is None:
         raise SourceError(f"no document is called {id!r}. See list_documents.")
     return found
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"nothing can listen at {_bracketed(host)}:{port} ({error.strerror}). Give another --port, or 0 for any."
-        ) from error
