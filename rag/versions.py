@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from rag import mapped
 from rag.chunking import sentences_of
 from rag.errors import IndexBusy, IndexDamaged, IndexMismatch, IndexMissing, IndexNewer, VersionError
-from rag.protocols import LexicalIndex, Rows, VectorIndex, Vectors
+from rag.protocols import RECALL, LexicalIndex, Rows, VectorIndex, Vectors
 from rag.roles import Roles
 from rag.stored import BUILD_COMMAND, StoredDocuments, StoredPassages
 from rag.types import Head, IndexInfo, Passage, Sentence
@@ -241,7 +241,8 @@ def vectors_line(manifest: Mapping[str, Any]) -> str:
     chosen = manifest.get("vectors") or {}
     searched = [f"{chosen['nprobe']} lists searched"] if "nprobe" in chosen else []
     recall = [f"recall@10 {chosen['recall@10']:.3f}"] if "measured_on" in chosen else ["exact"] if chosen else []
-    return ", ".join([*filter(None, [chosen.get("factory")]), *searched, *recall])
+    remedy = ["set postgres_ef_search higher"] if chosen.get("graph") and chosen["recall@10"] < RECALL else []
+    return ", ".join([*filter(None, [chosen.get("factory")]), *searched, *recall, *remedy])
 
 
 def id_of(inputs: Mapping[str, Any]) -> str:

@@ -214,6 +214,9 @@ def test_how_vectors_are_kept_is_said_in_a_line() -> None:
     measured = {"factory": "IVF4000,SQ8", "nprobe": 16, "recall@10": 0.9715, "measured_on": 200}
     assert vectors_line({"vectors": measured}) == "IVF4000,SQ8, 16 lists searched, recall@10 0.972"
     assert vectors_line({"vectors": {"factory": "Flat", "recall@10": 1.0}}) == "Flat, exact"
+    walked = {"engine": "postgresql", "graph": True, "recall@10": 0.9, "measured_on": 50}
+    assert vectors_line({"vectors": walked}) == "recall@10 0.900, set postgres_ef_search higher"
+    assert vectors_line({"vectors": walked | {"recall@10": 0.95}}) == "recall@10 0.950"
     assert vectors_line({}) == ""
 
 
