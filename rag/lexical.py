@@ -13,7 +13,7 @@ import bisect
 import functools
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,12 @@ from rag.words import stems
 K1, B = 1.2, 0.5
 """Lucene's k1. Of its b, 0.75, less: passages are cut to like lengths, so that a long one is seldom long-winded."""
 TOKENIZER = "words 1, stemmer english"
+BLOCK = 64
+"""Rows that stand for one where the best of very many are sought."""
+FEW = 10_000
+"""Rows that are looked up in the postings; of more, all are scored."""
+Postings = Sequence[tuple[Rows, Scores]]
+"""Of some stems the rows that each occurs in, in order, and its share of their scores."""
 _VOCABULARY = "vocab.index.json"
 _PLACES = np.dtype([("start", "<u4"), ("column", "<u4")])
 
@@ -124,13 +130,14 @@ class Bm25Index:
         postings = [self._postings(column) for column in known if column is not None]
         if not postings:
             return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
-        summed = np.zeros(self._index.scores["num_docs"], dtype=np.float32)
-        for of_stem, scores in postings:
-            summed[of_stem] += scores  # a row occurs once in the postings of a stem
-        found = np.flatnonzero(summed > 0) if rows is None else np.unique(rows)
-        scores = summed[found]
-        if rows is not None:
-            found, scores = found[scores > 0], scores[scores > 0]
+        if rows is not None and len(rows) <= FEW:
+            found = np.unique(rows)
+            scores = _scores_of(found, postings)
+        else:
+            summed = _summed(postings, self._index.scores["num_docs"])
+            found = _among_best(summed, k) if rows is None else np.unique(rows)
+            scores = summed[found]
+        found, scores = found[scores > 0], scores[scores > 0]
         if len(found) > k:  # sorting all that share a common word would take longer than scoring them
             least = np.partition(scores, -k)[-k]
             found, scores = found[scores >= least], scores[scores >= least]
@@ -146,3 +153,32 @@ class Bm25Index:
         stored = self._index.scores
         start, end = stored["indptr"][column : column + 2]
         return stored["indices"][start:end], stored["data"][start:end]
+
+
+def _summed(postings: Postings, count: int) -> Scores:
+    """The score of each of so many rows, and zeros up to a whole block."""
+    summed = np.zeros(-(-count // BLOCK) * BLOCK, dtype=np.float32)
+    for of_stem, scores in postings:
+        summed[of_stem] += scores  # a row occurs once in the postings of a stem
+    return summed
+
+
+def _scores_of(rows: Rows, postings: Postings) -> Scores:
+    """The score of each of some rows, which are looked up: postings are in order of their rows."""
+    summed = np.zeros(len(rows), dtype=np.float32)
+    for of_stem, scores in postings:
+        sought = rows.astype(of_stem.dtype)  # else all of the postings would be brought to the type of the rows
+        places = np.minimum(np.searchsorted(of_stem, sought), len(of_stem) - 1)
+        there = of_stem[places] == sought
+        summed[there] += scores[places[there]]
+    return summed
+
+
+def _among_best(summed: Scores, k: int) -> Rows:
+    """The `k` rows with the highest scores, and not many others.
+
+    The `k` best of the blocks' best scores belong to as many rows, so no lower score is among the `k` highest.
+    """
+    of_blocks = summed.reshape(-1, BLOCK).max(axis=1)
+    least = np.partition(of_blocks, -k)[-k] if k < len(of_blocks) else 0
+    return np.flatnonzero(summed >= least if least > 0 else summed > 0)

@@ -35,6 +35,8 @@ NEAREST = 10
 SAMPLE = 200
 """Vectors of its own by which an index is measured."""
 FEWEST_LISTS = 8
+FEWEST = 1000
+"""Rows whose vectors are taken out of their lists and compared: less work than going through all lists for them."""
 FEW = 20_000
 """Rows that are compared one and all where a search is limited to them: lists that hold few of them would miss some."""
 ALONE = 8
@@ -102,6 +104,8 @@ class FaissIndex:
     def search(self, queries: Vectors, k: int, rows: Rows | None = None) -> tuple[Vectors, Rows]:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         lists = self._lists(None if rows is None else len(rows))
+        if lists and rows is not None and len(rows) <= FEWEST:
+            return self._compared(queries, k, np.unique(rows))
         scores, found = self._search(queries, k, rows, lists)
         existing = min(k, len(self) if rows is None else len(rows))
         if lists and lists < self._index.nlist and (found[:, :existing] < 0).any():  # the lists hold too few
@@ -115,14 +119,29 @@ class FaissIndex:
         kept: Vectors
         if rows is not None and self._lists(len(rows)):  # of lists FAISS gives vectors only if all rows are searched
             _, (found,) = self.search(query, k, rows)
-            with self._mapping:
-                if self._index.direct_map.no():
-                    self._index.make_direct_map()
-            kept = self._index.reconstruct_batch(found[found >= 0])
+            kept = self._kept(found[found >= 0])
         else:
             with _threads(1):
                 _, (found,), (vectors,) = self._index.search_and_reconstruct(query, k, params=self._parameters(rows))
             kept = vectors[found >= 0]
+        return kept
+
+    def _compared(self, queries: Vectors, k: int, rows: Rows) -> tuple[Vectors, Rows]:
+        """As `search`, by the vectors of these rows, in order, instead of by the lists that hold them."""
+        every = queries @ self._kept(rows).T
+        order = np.lexsort((np.broadcast_to(rows, every.shape), -every), axis=1)[:, :k]
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        found = np.full((len(queries), k), -1, dtype=np.int64)
+        scores[:, : order.shape[1]] = np.take_along_axis(every, order, axis=1)
+        found[:, : order.shape[1]] = rows[order]
+        return scores, found
+
+    def _kept(self, rows: Rows) -> Vectors:
+        """The vectors of some rows of lists."""
+        with self._mapping:
+            if self._index.direct_map.no():
+                self._index.make_direct_map()
+        kept: Vectors = self._index.reconstruct_batch(rows)
         return kept
 
     def _lists(self, among: int | None) -> int:

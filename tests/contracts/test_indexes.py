@@ -196,6 +196,21 @@ def test_of_few_rows_each_is_looked_at_whatever_list_it_is_in(factory: str) -> N
 
 
 @pytest.mark.parametrize("factory", IN_LISTS)
+@pytest.mark.parametrize("k", [3, 60])
+def test_few_rows_taken_out_of_their_lists_come_as_from_within_them(
+    factory: str, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, queries = near_each_other(4000, 0), near_each_other(30, 2)
+    index = FaissIndex.build(vectors, factory)
+    allowed = np.arange(3999, 0, -97)
+    scores, found = index.search(queries, k, allowed)
+    monkeypatch.setattr("rag.vectors.FEWEST", 0)
+    others = index.search(queries, k, allowed)
+    np.testing.assert_allclose(scores, others[0], atol=1e-5)
+    np.testing.assert_array_equal(found, others[1])
+
+
+@pytest.mark.parametrize("factory", IN_LISTS)
 def test_of_many_rows_a_search_reads_more_lists_the_fewer_they_are(
     factory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
