@@ -119,7 +119,7 @@ class _Child:
                 encoding="utf-8",
                 env=os.environ | {"PYTHONPATH": PROJECT},
             )
-        if self._is_given_up or self._child is None:  # perhaps while the child was started
+        if self._child is None or self._is_given_up:  # which may have come while the child was started
             raise Interrupted("was not read to its end, since the reading was given up")
         return self._child
 

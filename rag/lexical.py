@@ -35,6 +35,7 @@ FEW = 10_000
 Postings = Sequence[tuple[Rows, Scores]]
 """Of some stems the rows that each occurs in, in order, and its share of their scores."""
 _VOCABULARY = "vocab.index.json"
+"""Where bm25s keeps its columns, and so do versions that were built before there were `Stems`."""
 _PLACES = np.dtype([("start", "<u4"), ("column", "<u4")])
 
 
@@ -93,9 +94,9 @@ def _key(stem: str) -> bytes:
 class Bm25Index:
     """Implements protocols.LexicalIndex."""
 
-    def __init__(self, index: Any, stems: Stems) -> None:
+    def __init__(self, index: Any, known: Stems) -> None:
         self._index = index
-        self._stems = stems
+        self._stems = known
 
     @classmethod
     def build(cls, texts: Iterable[str]) -> Bm25Index:
@@ -112,9 +113,8 @@ class Bm25Index:
         try:
             large = any(mapped.is_large(path) for path in folder.glob("*.npy"))
             index = bm25s.BM25.load(str(folder), mmap=large, load_vocab=False)
-            before = folder / _VOCABULARY  # a version of before there were stems.npy
-            known = Stems.of(json.loads(before.read_bytes())) if before.is_file() else Stems.open(folder)
-            return cls(index, known)
+            older = folder / _VOCABULARY
+            return cls(index, Stems.of(json.loads(older.read_bytes())) if older.is_file() else Stems.open(folder))
         except (OSError, ValueError, KeyError) as error:
             raise IndexDamaged(
                 f"{folder} is not a readable bm25s index. Build it again: python -m rag index build"

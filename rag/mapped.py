@@ -39,9 +39,8 @@ class Tensors(Mapping[str, np.ndarray[Any, Any]]):
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as file:
-            self._map = mmap.mmap(
-                file.fileno(), 0, access=mmap.ACCESS_COPY
-            )  # OpenVINO takes none that it might not write to
+            # OpenVINO takes none that it might not write to.
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self._start = 8 + int.from_bytes(self._map[:8], "little")
         self._heads = json.loads(self._map[8 : self._start])
         self._heads.pop("__metadata__", None)

@@ -35,7 +35,7 @@ NEAREST = 10
 SAMPLE = 200
 """Vectors of its own by which an index is measured."""
 FEWEST_LISTS = 8
-FEWEST = 1000
+VERY_FEW = 1000
 """Rows whose vectors are taken out of their lists and compared: less work than going through all lists for them."""
 FEW = 20_000
 """Rows that are compared one and all where a search is limited to them: lists that hold few of them would miss some."""
@@ -104,7 +104,7 @@ class FaissIndex:
     def search(self, queries: Vectors, k: int, rows: Rows | None = None) -> tuple[Vectors, Rows]:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         lists = self._lists(None if rows is None else len(rows))
-        if lists and rows is not None and len(rows) <= FEWEST:
+        if lists and rows is not None and len(rows) <= VERY_FEW:
             return self._compared(queries, k, np.unique(rows))
         scores, found = self._search(queries, k, rows, lists)
         existing = min(k, len(self) if rows is None else len(rows))

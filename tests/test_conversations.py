@@ -137,7 +137,7 @@ def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield opened
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(Text, Text, Text, st.dictionaries(Text, Json, max_size=4), st.sets(st.sampled_from(get_args(Reason))), Text)
 def test_every_text_comes_back_as_it_was(
     one_store: Store,
@@ -161,7 +161,7 @@ def test_every_text_comes_back_as_it_was(
     assert (set(found.rating.reasons), found.rating.comment) == (reasons, comment)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.text(max_size=40)
     | st.lists(st.sampled_from(["NEAR(", '"', "a*", "-", "^", "OR", "{x}:", "text:"])).map(" ".join)

@@ -6,7 +6,7 @@ from math import log2
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.questions import Gold, Question
@@ -77,7 +77,6 @@ def slowly(qrels: dict[str, int], ranking: list[str]) -> dict[str, float]:
 NAMES = [f"d{number}" for number in range(25)]
 
 
-@settings(deadline=None)  # the first call loads trec_eval
 @given(
     st.dictionaries(st.sampled_from(NAMES), st.integers(1, 3), min_size=1),
     st.permutations(NAMES),

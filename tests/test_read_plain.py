@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.chunking import ENTRY, sentences_of
@@ -402,7 +402,6 @@ teasers = st.lists(st.sampled_from(["Apple Tart", "Old Mill", "Care"]), max_size
 )
 
 
-@settings(deadline=None)
 @given(st.lists(lines, max_size=25), teasers)
 def test_no_word_is_changed_added_moved_or_lost_in_silence(body: list[str], ending: list[str]) -> None:
     source = clean("\n".join(["x", *body, *ending]))

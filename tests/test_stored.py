@@ -98,7 +98,7 @@ def test_rows_within_are_those_of_looking_at_each_passage(
 
 
 @given(st.sets(st.integers(0, len(DOCUMENTS) - 1)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_rows_among_documents_are_those_of_looking_at_each_passage(numbers: set[int]) -> None:
     documents, passages = SHARED
     ids = {DOCUMENTS[number].id for number in numbers}

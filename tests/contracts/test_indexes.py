@@ -83,7 +83,7 @@ def make_words(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("factory", EXACT)
 @given(*CASES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_vectors_are_found_as_by_looking_at_each(factory: str, count: int, k: int, seed: int, filtered: bool) -> None:
     vectors = unit_rows(count, seed)
     if factory == "SQfp16":
@@ -93,7 +93,7 @@ def test_vectors_are_found_as_by_looking_at_each(factory: str, count: int, k: in
 
 @pytest.mark.postgres
 @given(case=st.tuples(*CASES))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_vectors_are_found_so_in_an_engine(in_engine: MakeVectors, case: tuple[int, int, int, bool]) -> None:
     count, k, seed, filtered = case
     check_vectors(in_engine, unit_rows(count, seed), k, seed, filtered)
@@ -204,7 +204,7 @@ def test_few_rows_taken_out_of_their_lists_come_as_from_within_them(
     index = FaissIndex.build(vectors, factory)
     allowed = np.arange(3999, 0, -97)
     scores, found = index.search(queries, k, allowed)
-    monkeypatch.setattr("rag.vectors.FEWEST", 0)
+    monkeypatch.setattr("rag.vectors.VERY_FEW", 0)
     others = index.search(queries, k, allowed)
     np.testing.assert_allclose(scores, others[0], atol=1e-5)
     np.testing.assert_array_equal(found, others[1])
@@ -317,7 +317,7 @@ def test_words_are_scored_by_bm25(question: str, make_words: MakeWords) -> None:
 
 
 @given(st.lists(st.text("abc ", min_size=1, max_size=8), min_size=1, max_size=30), st.integers(1, 12), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_best_are_those_of_sorting_all(texts: list[str], k: int, filtered: bool) -> None:
     index = Bm25Index.build([*texts, "ab ca bcb"])
     allowed = np.arange(0, len(texts), 2) if filtered else None
