@@ -97,7 +97,7 @@ class WatchedEngine(Engine):
                     receipt = tell(event.answer.status, answer_record(event.answer), event.answer.stages)
                     event = Finished(replace(event.answer, receipt=receipt))
                 yield event
-        except GeneratorExit:
+        except (GeneratorExit, KeyboardInterrupt):  # a Ctrl-C comes while it is written, or between two events
             if not is_told:
                 tell_failure(STOPPED, "its reader did not wait for it.")
             raise

@@ -175,6 +175,17 @@ def test_an_answer_that_nobody_waited_for_is_told_apart(watched: Watched, book: 
     assert [one.status for one in book.list()] == ["stopped", "answered"]
 
 
+def test_a_ctrl_c_while_it_is_written_counts_as_not_waited_for(watched: Watched, book: Receipts) -> None:
+    class Stopped(Writer):
+        def stream(self, messages: Sequence[Message], evidence: Sequence[Evidence], *, max_tokens: int) -> Draft:
+            yield "Bakers"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        watched(stopped=Stopped()).ask(QUESTION, generator="stopped")
+    assert [one.status for one in book.list()] == ["stopped"]
+
+
 def test_fallbacks_are_counted_as_such(watched: Watched, book: Receipts) -> None:
     engine = watched(broken=Writer(fails=True), idle=Writer("Bakers earn 1,000,000 francs [1]."))
     for generator in ("broken", "idle", "extractive"):

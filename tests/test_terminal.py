@@ -312,7 +312,8 @@ class Slow:
     def stream(self, messages, evidence, *, max_tokens):
         yield "Millers grind grain. [1]\\n"
         yield "So"
-        time.sleep(600)
+        while True:  # as a model does: a Ctrl-C just before a sleep is noticed after it
+            time.sleep(0.05)
 
 wiring.make_embedder = lambda _, **__: HashingEmbedder()
 parts._local = lambda _: Slow()
