@@ -102,6 +102,8 @@ class LlamaGenerator:
             ) from None
         self._address = urlsplit(self._server.listening_address).netloc
         self._info = GeneratorInfo("local", model, sha256)
+        # Its loop answers this: who frees a model before the loop has begun would wait for the end of it for ever.
+        self._call("GET", "/slots")
         # Beyond the length it was trained on, a model writes nonsense.
         trained = int(self._call("GET", "/v1/models")["data"][0]["meta"]["n_ctx_train"])
         self._context_tokens = min(context_tokens, trained)

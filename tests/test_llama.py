@@ -119,6 +119,29 @@ def test_no_more_context_is_promised_than_the_model_was_trained_for(smollm2: Pat
 
 
 @pytest.mark.models
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Cores are chosen on Linux only.")
+def test_a_model_is_freed_as_soon_as_it_is_loaded(smollm2: Path) -> None:
+    """On one core the library's loop has not begun then. What else is asked of the server would give it the time."""
+    code = """
+import os, sys
+from pathlib import Path
+from rag.llama import LlamaGenerator
+
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+call = LlamaGenerator._call
+known = {"data": [{"meta": {"n_ctx_train": 512}}]}
+LlamaGenerator._call = lambda self, method, path: known if path == "/v1/models" else call(self, method, path)
+for _ in range(3):
+    LlamaGenerator(path=Path(sys.argv[1]), model="m", sha256="", context_tokens=512)
+print("freed")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, smollm2], capture_output=True, text=True, check=True, timeout=20
+    )
+    assert done.stdout == "freed\n"
+
+
+@pytest.mark.models
 def test_tokens_are_counted_with_the_vocabulary_of_the_model(generator: LlamaGenerator) -> None:
     assert generator.count("hello world") == 2
     assert generator.count("dog " * 100) == 101
