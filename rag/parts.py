@@ -109,7 +109,7 @@ def _database(settings: Settings) -> Database:
 
 
 @functools.cache
-def _database_of(dsn: str, shards: tuple[str, ...], walk: int) -> Database:
+def _database_of(dsn: str, shards: tuple[str, ...], walk: int | None) -> Database:
     """One for each server, whose connections all threads share."""
     database = Database(dsn, k1=K1, b=B, shards=shards, walk=walk)
     atexit.register(database.close)

@@ -13,9 +13,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from rag import statements
 from rag.errors import EngineError, IndexDamaged, SettingsError
 from rag.protocols import Vectors
+from rag.settings import WIDEST_WALK
 from rag.statements import COLUMNS, MOST_OCCURRENCES, SCHEMA, TABLES
 from rag.words import stems
 
@@ -42,6 +44,8 @@ PGVECTOR = (0, 8)
 """The first version whose walks go on until enough rows passed a filter."""
 PATIENCE = 5
 """Seconds to wait for a server that does not answer."""
+WALKS = (100, 200, 400, 800, WIDEST_WALK)
+"""Values of `hnsw.ef_search`, how many rows a walk through the graph keeps in view."""
 CONNECTIONS = 16
 """Open at once at the most."""
 LONGEST_STEM = 500
@@ -49,6 +53,8 @@ LONGEST_STEM = 500
 SENT = 1000
 """Rows that go to a shard at once."""
 _VERSION = re.compile(r"[0-9a-f]{12}")
+_EF_SEARCH = "-c hnsw.ef_search={}"
+_EF_SEARCH_SET = re.compile(r" *-c hnsw\.ef_search=\d+")
 BUILD = "Build it again: python -m rag index build"
 
 LabelRuns = Iterable[tuple[str, int, int]]
@@ -57,29 +63,32 @@ LabelRuns = Iterable[tuple[str, int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a version: how many passages, of what dimension, how many stems each on average, and whether
-    there is a graph."""
+    """What is known of a version: how many passages, of what dimension, how many stems each on average, whether there
+    is a graph, and how many rows a walk through it keeps in view."""
 
     version: str
     passages: int
     dimension: int
     length: float
     graph: bool
+    walk: int = WALKS[0]
 
 
 class Database:
     """A PostgreSQL server and the versions in it. `shards` are the servers that hold the rows, if not it itself.
 
-    `k1` and `b` are BM25's; `walk` is `hnsw.ef_search`, how many rows a walk through the graph keeps in view.
+    `k1` and `b` are BM25's. `walk` is `hnsw.ef_search` for all versions, if a build is not to settle it for its own.
     """
 
     def __init__(
-        self, dsn: str, *, k1: float, b: float, shards: Sequence[str] = (), walk: int = 100, few: int = FEW
+        self, dsn: str, *, k1: float, b: float, shards: Sequence[str] = (), walk: int | None = None, few: int = FEW
     ) -> None:
         self._dsn, self._shards = dsn, tuple(shards)
         self.k1, self.b, self.few = k1, b, few
-        self._walking = f"-c hnsw.ef_search={walk} -c hnsw.iterative_scan=relaxed_order"
-        self._walking += f" -c hnsw.max_scan_tuples={statements.MAX_SCANNED}"
+        self._walk = walk
+        self.walks = (walk,) if walk else WALKS
+        self._set: weakref.WeakKeyDictionary[Connection, int] = weakref.WeakKeyDictionary()
+        self._walking = f"-c hnsw.iterative_scan=relaxed_order -c hnsw.max_scan_tuples={statements.MAX_SCANNED}"
         self._walking += " -c enable_seqscan=off"  # a filter is thought to leave so little that all would be scanned
 
     def close(self) -> None:
@@ -107,8 +116,11 @@ class Database:
         )
 
     @contextlib.contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """A connection in autocommit. Raises EngineError with what the server says of a failure."""
+    def connection(self, walk: int | None = None) -> Iterator[Connection]:
+        """A connection in autocommit, which keeps so many rows in view in a walk.
+
+        Raises EngineError with what the server says of a failure.
+        """
         _require()
         import psycopg_pool
 
@@ -120,6 +132,9 @@ class Database:
                     pass
                 raise EngineError(f"{place_of(self._dsn)} has no free connection. Ask again.") from error
             try:
+                if walk and self._set.get(connection) != walk:
+                    connection.execute(f"SET hnsw.ef_search = {walk:d}".encode())
+                    self._set[connection] = walk
                 yield connection
             finally:
                 self._pool.putconn(connection)
@@ -185,10 +200,18 @@ class Database:
                 for table in ("vectors", "words"):
                     leaf.execute(named(f"ANALYZE {SCHEMA}.{table}_$t", version))
             length = connection.execute(named(f"SELECT avg(length)::float8 FROM {SCHEMA}.words_$t", version)).fetchone()
-            facts = Facts(version, count, dimension, length[0] if length else 0.0, graph)
-            insert = f"INSERT INTO {SCHEMA}.versions VALUES (%s, %s, %s, %s, %s)"
+            facts = Facts(version, count, dimension, length[0] if length else 0.0, graph, self.walks[0])
+            insert = f"INSERT INTO {SCHEMA}.versions VALUES (%s, %s, %s, %s, %s, %s)"
             connection.execute(insert.encode(), astuple(facts))
         return facts
+
+    def walked_by(self, facts: Facts, walk: int) -> Facts:
+        """A version whose graph is walked so from now on."""
+        with self.connection() as connection:
+            update = f"UPDATE {SCHEMA}.versions SET walk = %s WHERE version = %s"
+            connection.execute(update.encode(), [walk, facts.version])
+            self._tell_shards(connection, walk)
+        return replace(facts, walk=walk)
 
     def _copy_vectors(self, connection: Connection, vectors: Vectors, version: str) -> None:
         from pgvector.psycopg import register_vector
@@ -228,7 +251,10 @@ class Database:
                 connection.execute(named(part, version))
 
     def _name_shards(self, connection: Connection) -> None:
-        """Makes the shards known to the first server, as shard_1 and so on, unless they are. See docs/cluster.md."""
+        """Makes the shards known to the first server, as shard_1 and so on, unless they are. See docs/cluster.md.
+
+        How they walk their graphs is an option of each, for all versions.
+        """
         from psycopg import sql
         from psycopg.conninfo import conninfo_to_dict
 
@@ -241,7 +267,7 @@ class Database:
             who = {name: given.pop(name) for name in ("user", "password") if given.get(name)}
             options = given | {
                 "extensions": "vector",  # else its operators are not computed there
-                "options": f"{given.get('options') or ''} {self._walking}".strip(),
+                "options": f"{given.get('options') or ''} {self._walking} {_EF_SEARCH.format(self.walks[0])}".strip(),
                 "batch_size": str(SENT),
                 "fetch_size": str(SENT),
                 "async_capable": "true",
@@ -257,6 +283,20 @@ class Database:
                 sql.SQL("CREATE USER MAPPING FOR CURRENT_USER SERVER {} OPTIONS ({})").format(identifier, _options(who))
             )
 
+    def _tell_shards(self, connection: Connection, walk: int) -> None:
+        from psycopg import sql
+
+        found = connection.execute("SELECT srvname, srvoptions FROM pg_foreign_server").fetchall()
+        of_server = {name: dict(one.split("=", 1) for one in given or ()) for name, given in found}
+        for number in range(1, len(self._shards) + 1):
+            given = of_server.get(f"shard_{number}", {}).get("options", "")
+            rest = " ".join([_EF_SEARCH_SET.sub("", given).strip(), _EF_SEARCH.format(walk)]).strip()
+            if given != rest:
+                change = sql.SQL("ALTER SERVER {} OPTIONS ({} options {})").format(
+                    sql.Identifier(f"shard_{number}"), sql.SQL("SET" if given else "ADD"), sql.Literal(rest)
+                )
+                connection.execute(change)
+
     def holds(self, version: str) -> bool:
         with self.connection() as connection:
             return version in _listed(connection)
@@ -266,7 +306,8 @@ class Database:
         with self.connection() as connection:
             if version in _listed(connection):
                 row = connection.execute(f"SELECT * FROM {SCHEMA}.versions WHERE version = %s".encode(), [version])
-                return Facts(*row.fetchone())  # type: ignore[misc]  # it is listed
+                facts = Facts(*row.fetchone())  # type: ignore[misc]  # it is listed
+                return replace(facts, walk=self._walk or facts.walk)
         raise IndexDamaged(f"{place_of(self._dsn)} does not hold the index version {version}. {BUILD}")
 
     def publish(self, version: str, kept: Sequence[str]) -> None:
@@ -278,6 +319,8 @@ class Database:
                 connection.execute(f"DELETE FROM {SCHEMA}.versions WHERE version <> ALL(%s)".encode(), [list(kept)])
                 _drop(connection, keep=kept)
             if self._shards:
+                if version in _listed(connection):
+                    self._tell_shards(connection, self.facts(version).walk)
                 with self._leaves() as leaves:
                     for leaf in leaves:
                         _drop(leaf, keep=kept)

@@ -7,7 +7,7 @@ from the files' indexes. Nothing here writes, or knows how a server is reached.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,14 +18,10 @@ from rag.errors import IndexMismatch
 from rag.postgres import BUILD, LONGEST_STEM, Database, Facts, named, stems_of
 from rag.protocols import Embedder, Rows, Vectors
 from rag.retrieval import AMONG_FAVOURED, DENSE, LEXICAL, moved, rows_about
+from rag.sampling import RECALL, Sample
 from rag.statements import SCHEMA
 from rag.types import ScoredPassage
 from rag.versions import IndexVersion
-
-SAMPLE, NEAREST = 50, 10
-"""Vectors of its own by which a graph is measured, each of which asks for the ten nearest."""
-CHUNK = 20_000
-"""Vectors that are compared at once while it is."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class _Searching:
         return self.facts.passages
 
     def run(self, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        with self.database.connection() as connection:
+        with self.database.connection(self.facts.walk) as connection:
             return connection.execute(named(query, self.facts.version, self.facts.dimension), values).fetchall()
 
     def for_vector(self, vector: Vectors, k: int) -> dict[str, Any]:
@@ -231,18 +227,19 @@ class PostgresRetriever:
 
 
 def measured(index: PostgresVectors, vectors: Vectors) -> dict[str, Any]:
-    """The share of the ten nearest of some of its own vectors that an index finds; one as near as the tenth counts."""
+    """What the manifest says of an index: whether there is a graph, and what is found of the nearest by walking it.
+
+    How wide it is walked is settled here, unless the settings say so: as little as finds enough of them.
+    """
     if not index.facts.graph:
-        return {"graph": False, f"recall@{NEAREST}": 1.0}
-    sample = np.linspace(0, len(vectors) - 1, min(SAMPLE, len(vectors)), dtype=np.int64)
-    queries = np.asarray(vectors[sample], np.float32)
-    best = np.full((len(queries), NEAREST), -np.inf, dtype=np.float32)
-    for start in range(0, len(vectors), CHUNK):
-        scores = queries @ np.asarray(vectors[start : start + CHUNK], np.float32).T
-        best = -np.sort(-np.hstack([best, scores]), axis=1)[:, :NEAREST]
-    found, _ = index.search(queries, NEAREST)
-    recall = float(np.mean(found >= best[:, -1:] - 1e-5))
-    return {"graph": True, f"recall@{NEAREST}": round(recall, 4), "measured_on": len(sample)}
+        return {"graph": False, "recall@10": 1.0}
+    sample, recall = Sample(vectors), 0.0
+    for walk in index.database.walks:
+        index = replace(index, facts=index.database.walked_by(index.facts, walk))
+        recall = sample.recall(index)
+        if recall >= RECALL:
+            break
+    return {"graph": True, "ef_search": index.facts.walk, "recall@10": round(recall, 4), "measured_on": len(sample)}
 
 
 def multirange_of(rows: Rows) -> str:

@@ -20,8 +20,6 @@ Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 Draft = collections.abc.Generator[str, None, None]
 """The pieces of a draft as they are written. Closing it stops the work."""
-RECALL = 0.95
-"""Of the ten nearest of a vector, the share that an index of very many is to find."""
 
 
 class Tokenizer(Protocol):

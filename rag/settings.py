@@ -21,6 +21,8 @@ from rag.errors import SettingsError
 SETTINGS_FILE = "rolewise.toml"
 GeneratorName = Literal["extractive", "local", "hosted"]
 RetrievalName = Literal["hybrid", "dense", "lexical"]
+WIDEST_WALK = 1000
+"""Rows that pgvector keeps in view at the most."""
 
 
 class Settings(BaseSettings):
@@ -42,8 +44,9 @@ class Settings(BaseSettings):
     """How to reach it: host=… dbname=… user=…, or an address that begins with postgresql://."""
     postgres_shards: tuple[SecretStr, ...] = ()
     """The servers that hold the rows, each as `postgres_dsn`, if not that one itself."""
-    postgres_ef_search: int = Field(default=100, ge=60, le=1000)
-    """How many rows a walk through the graph keeps in view: more find more of the nearest and take longer."""
+    postgres_ef_search: int | None = Field(default=None, ge=60, le=WIDEST_WALK)
+    """How many rows a walk through the graph keeps in view: more find more of the nearest and take longer. Without it
+    each build settles its own, as few as find 95 of 100 nearest."""
 
     retrieval: RetrievalName = "hybrid"
     """Search by meaning ("dense"), by words ("lexical", BM25), or both, fused."""

@@ -39,6 +39,7 @@ CREATE = f"""
     CREATE SCHEMA IF NOT EXISTS {SCHEMA};
     CREATE TABLE IF NOT EXISTS {SCHEMA}.versions (version text PRIMARY KEY, passages bigint NOT NULL,
         dimension integer NOT NULL, length double precision NOT NULL, graph boolean NOT NULL);
+    ALTER TABLE {SCHEMA}.versions ADD COLUMN IF NOT EXISTS walk integer NOT NULL DEFAULT 100;
     CREATE TABLE IF NOT EXISTS {SCHEMA}.aliases (alias text PRIMARY KEY, version text NOT NULL);
 """
 COLUMNS = {

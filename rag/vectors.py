@@ -19,7 +19,8 @@ import numpy as np
 
 from rag import mapped
 from rag.errors import IndexDamaged
-from rag.protocols import RECALL, Rows, Vectors
+from rag.protocols import Rows, Vectors
+from rag.sampling import CHUNK, NEAREST, RECALL, Sample, some_rows
 
 POLICY = "by size, 1"
 """Names what follows; it is part of what a version's id depends on."""
@@ -31,9 +32,6 @@ LISTS = 4
 """Lists for each unit of the square root of the number of vectors, as FAISS's guidelines have it."""
 TRAINED = 64
 """Vectors for each list that the lists are learnt from; FAISS wants 39."""
-NEAREST = 10
-SAMPLE = 200
-"""Vectors of its own by which an index is measured."""
 FEWEST_LISTS = 8
 VERY_FEW = 1000
 """Rows whose vectors are taken out of their lists and compared: less work than going through all lists for them."""
@@ -42,8 +40,6 @@ FEW = 20_000
 ALONE = 8
 """Queries that one thread searches for: FAISS shares out no single query, but lets its threads wait for each other,
 which takes 30 ms on a busy machine."""
-CHUNK = 20_000
-"""Vectors that are in memory at once while an index is built."""
 
 
 class FaissIndex:
@@ -201,7 +197,7 @@ def _built(vectors: Vectors, factory: str) -> FaissIndex:
         index.add(np.ascontiguousarray(vectors[start : start + CHUNK], dtype=np.float32))
     built = FaissIndex(index, {"factory": factory})
     if factory != "Flat" and count > NEAREST:
-        sample = _Sample(vectors)
+        sample = Sample(vectors)
         if is_in_lists:
             index.nprobe = min(FEWEST_LISTS, index.nlist)
         recall = sample.recall(built)
@@ -215,46 +211,5 @@ def _built(vectors: Vectors, factory: str) -> FaissIndex:
     return built
 
 
-class _Sample:
-    """Some vectors of an index, each of which asks for the ten nearest of the others."""
-
-    def __init__(self, vectors: Vectors) -> None:
-        self._vectors = vectors
-        self._rows = _some_rows(len(vectors), SAMPLE)
-        self._queries = np.ascontiguousarray(vectors[self._rows], dtype=np.float32)
-        self._least = self._exact()
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def recall(self, index: FaissIndex) -> float:
-        """The share of the ten nearest that the index finds; one that is just as near as the tenth counts as well."""
-        _, found = index.search(self._queries, NEAREST + 1)
-        right = 0
-        for row, query, least, nearest in zip(self._rows, self._queries, self._least, found, strict=True):
-            others = [one for one in nearest.tolist() if one not in (row, -1)][:NEAREST]
-            right += int(np.sum(np.asarray(self._vectors[others]) @ query >= least))
-        return right / (NEAREST * len(self._rows))
-
-    def _exact(self) -> Vectors:
-        """What the tenth nearest of the others scores for each, less what rounding may take."""
-        best = np.full((len(self._rows), NEAREST), -np.inf, dtype=np.float32)
-        for start in range(0, len(self._vectors), CHUNK):
-            chunk = np.asarray(self._vectors[start : start + CHUNK], dtype=np.float32)
-            scores = self._queries @ chunk.T
-            inside = (self._rows >= start) & (self._rows < start + len(chunk))
-            scores[inside, self._rows[inside] - start] = -np.inf
-            best = np.partition(np.hstack([best, scores]), -NEAREST, axis=1)[:, -NEAREST:]
-        least: Vectors = best.min(axis=1) - 1e-5
-        return least
-
-
 def _drawn(vectors: Vectors, most: int) -> Vectors:
-    return np.ascontiguousarray(vectors[_some_rows(len(vectors), most)], dtype=np.float32)
-
-
-def _some_rows(count: int, most: int) -> Rows:
-    """Rows in order, drawn the same way every time."""
-    if count <= most:
-        return np.arange(count, dtype=np.int64)
-    return np.sort(np.random.default_rng(0).choice(count, most, replace=False)).astype(np.int64)
+    return np.ascontiguousarray(vectors[some_rows(len(vectors), most)], dtype=np.float32)

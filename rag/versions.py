@@ -28,8 +28,10 @@ from filelock import FileLock, Timeout
 from rag import mapped
 from rag.chunking import sentences_of
 from rag.errors import IndexBusy, IndexDamaged, IndexMismatch, IndexMissing, IndexNewer, VersionError
-from rag.protocols import RECALL, LexicalIndex, Rows, VectorIndex, Vectors
+from rag.protocols import LexicalIndex, Rows, VectorIndex, Vectors
 from rag.roles import Roles
+from rag.sampling import RECALL
+from rag.settings import WIDEST_WALK
 from rag.stored import BUILD_COMMAND, StoredDocuments, StoredPassages
 from rag.types import Head, IndexInfo, Passage, Sentence
 
@@ -240,8 +242,10 @@ def vectors_line(manifest: Mapping[str, Any]) -> str:
     """How the vectors of a version are kept, and how many of the nearest were found when that was measured."""
     chosen = manifest.get("vectors") or {}
     searched = [f"{chosen['nprobe']} lists searched"] if "nprobe" in chosen else []
+    searched += [f"ef_search {chosen['ef_search']}"] if "ef_search" in chosen else []
     recall = [f"recall@10 {chosen['recall@10']:.3f}"] if "measured_on" in chosen else ["exact"] if chosen else []
-    remedy = ["set postgres_ef_search higher"] if chosen.get("graph") and chosen["recall@10"] < RECALL else []
+    is_short = bool(chosen.get("graph")) and chosen["recall@10"] < RECALL and chosen.get("ef_search", 0) < WIDEST_WALK
+    remedy = ["set postgres_ef_search higher"] if is_short else []
     return ", ".join([*filter(None, [chosen.get("factory")]), *searched, *recall, *remedy])
 
 

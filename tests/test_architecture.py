@@ -13,7 +13,7 @@ PROJECT = Path(__file__).parents[1]
 LAYERS = [
     "types errors protocols settings progress parsed encodings files mapped freshness",
     "words chunking figures kinds roles following introductions orders asides spelling fusion statements prompts questions choosing packing citations record repeats likeness ports safety confidence significance redaction",
-    "readers cache pages tokens wordpieces embedding bert vectors lexical extractive llama hosted models logistic languages",
+    "readers cache pages tokens wordpieces embedding bert sampling vectors lexical extractive llama hosted models logistic languages",
     "conversations isolation readings sources inspection stored versions indexing retrieval postgres postgres_search evidence comparing verification answerability calibration answering slots receipts watching replaying monitoring metrics tracing live guarding paired yielding shadowing ahead",
     "parts",
     "wiring mcp api web history pulling terminal batch",

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,30 @@ def test_a_graph_is_walked_unless_a_filter_leaves_few(database: Database, count:
     assert ("never executed" in walks[0]) == (count == 40)
 
 
+def test_a_build_settles_how_wide_its_graph_is_walked(
+    postgres: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = unit_rows(3000)
+    narrow = written(database, ONE)
+    assert measured(narrow, vectors)["ef_search"] == narrow.facts.walk == 100  # finds enough
+    monkeypatch.setattr("rag.postgres_search.RECALL", 1.1)  # which nothing finds
+    wide = measured(written(database, TWO), vectors)
+    assert wide["ef_search"] == database.facts(TWO).walk == 1000
+    assert wide["recall@10"] >= measured(narrow, vectors)["recall@10"]
+    with closing(Database(postgres, k1=K1, b=B, few=500, walk=60)) as given:
+        told = measured(PostgresVectors(given, given.facts(TWO)), vectors)
+        assert (told["ef_search"], given.facts(TWO).walk, database.facts(TWO).walk) == (60, 60, 60)
+
+
+def test_each_version_is_searched_by_its_own_walk(database: Database) -> None:
+    """One after the other, whichever connection of the pool is taken."""
+    for version, walk in ((ONE, 100), (TWO, 400), (ONE, 100), (TWO, 400)):
+        if not database.holds(version):
+            written(database, version)
+        facts = database.walked_by(database.facts(version), walk)
+        assert PostgresVectors(database, facts).run("SHOW hnsw.ef_search", {}) == [(str(walk),)]
+
+
 def test_words_of_many_passages_are_scored_by_bm25(database: Database) -> None:
     ours, theirs = PostgresWords(database, written(database, ONE).facts), Bm25Index.build(texts(3000))
     for question in ("w200", "w1 w50 w200", "w0 w1", "w299 w150 w80 w40"):
@@ -318,6 +343,12 @@ def test_rows_lie_on_two_servers_and_one_that_is_gone_is_named(server: Callable[
         assert sum(counts) == 3000
         assert min(counts) > 1300
         assert measured(index, vectors)["recall@10"] >= 0.95
+        assert walks_of_shards(database) == {100}
+        exact = index.search(queries, 10)
+        wide = replace(index, facts=database.walked_by(index.facts, 400))
+        assert walks_of_shards(database) == {400}
+        assert (wide.search(queries, 10)[0] >= exact[0] - 1e-6).all()
+        database.walked_by(wide.facts, 100)
         few = np.arange(0, 3000, 10)
         np.testing.assert_array_equal(
             index.search(queries, 10, few)[1], FaissIndex.build(vectors).search(queries, 10, few)[1]
@@ -349,6 +380,16 @@ def test_rows_lie_on_two_servers_and_one_that_is_gone_is_named(server: Callable[
         assert fused() == before
         database.publish(TWO, [])
         assert not tables(database)
+
+
+def walks_of_shards(database: Database) -> set[int]:
+    """What the shards are told when they are connected to."""
+    with database.connection() as connection:
+        given = connection.execute("SELECT unnest(srvoptions) FROM pg_foreign_server").fetchall()
+    options = [one for (one,) in given if one.startswith("options=")]
+    assert len(options) == 2
+    assert all("hnsw.iterative_scan=relaxed_order" in one and one.count("ef_search") == 1 for one in options)
+    return {int(one.partition("hnsw.ef_search=")[2].split()[0]) for one in options}
 
 
 def test_a_server_that_cannot_be_reached_or_used_is_told_with_its_remedy(
