@@ -251,10 +251,7 @@ class Database:
                 connection.execute(named(part, version))
 
     def _name_shards(self, connection: Connection) -> None:
-        """Makes the shards known to the first server, as shard_1 and so on, unless they are. See docs/cluster.md.
-
-        How they walk their graphs is an option of each, for all versions.
-        """
+        """Makes the shards known to the first server, as shard_1 and so on, unless they are. See docs/cluster.md."""
         from psycopg import sql
         from psycopg.conninfo import conninfo_to_dict
 
@@ -284,16 +281,17 @@ class Database:
             )
 
     def _tell_shards(self, connection: Connection, walk: int) -> None:
+        """How wide they walk their graphs: an option of each server, for whatever version is searched there."""
         from psycopg import sql
 
         found = connection.execute("SELECT srvname, srvoptions FROM pg_foreign_server").fetchall()
         of_server = {name: dict(one.split("=", 1) for one in given or ()) for name, given in found}
         for number in range(1, len(self._shards) + 1):
             given = of_server.get(f"shard_{number}", {}).get("options", "")
-            rest = " ".join([_EF_SEARCH_SET.sub("", given).strip(), _EF_SEARCH.format(walk)]).strip()
-            if given != rest:
+            wanted = f"{_EF_SEARCH_SET.sub('', given)} {_EF_SEARCH.format(walk)}".strip()
+            if given != wanted:
                 change = sql.SQL("ALTER SERVER {} OPTIONS ({} options {})").format(
-                    sql.Identifier(f"shard_{number}"), sql.SQL("SET" if given else "ADD"), sql.Literal(rest)
+                    sql.Identifier(f"shard_{number}"), sql.SQL("SET" if given else "ADD"), sql.Literal(wanted)
                 )
                 connection.execute(change)
 
