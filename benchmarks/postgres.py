@@ -83,7 +83,7 @@ def _server(dsn: str) -> Iterator[str]:
         yield dsn
         return
     with servers_folder() as folder:
-        server = Server(folder, binaries(folder), "one", shared_buffers="1GB", maintenance_work_mem="4GB").create()
+        server = Server(folder, binaries(folder), "one", shared_buffers="2GB", maintenance_work_mem="4GB").create()
         try:
             yield server.start().dsn
         finally:

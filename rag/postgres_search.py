@@ -18,7 +18,7 @@ from rag.errors import IndexMismatch
 from rag.postgres import BUILD, LONGEST_STEM, Database, Facts, named, stems_of
 from rag.protocols import Embedder, Rows, Vectors
 from rag.retrieval import AMONG_FAVOURED, DENSE, LEXICAL, moved, rows_about
-from rag.sampling import RECALL, Sample
+from rag.sampling import MOVED, RECALL, Sample
 from rag.statements import SCHEMA
 from rag.types import ScoredPassage
 from rag.versions import IndexVersion
@@ -233,7 +233,7 @@ def measured(index: PostgresVectors, vectors: Vectors) -> dict[str, Any]:
     """
     if not index.facts.graph:
         return {"graph": False, "recall@10": 1.0}
-    sample, recall = Sample(vectors), 0.0
+    sample, recall = Sample(vectors, moved=MOVED), 0.0
     for walk in index.database.walks:
         index = replace(index, facts=index.database.walked_by(index.facts, walk))
         recall = sample.recall(index)

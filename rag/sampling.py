@@ -1,4 +1,8 @@
-"""How many of the nearest an index finds: some of its own vectors ask it, and a scan of all tells what is right."""
+"""How many of the nearest an index finds: some of its own vectors ask it, and a scan of all tells what is right.
+
+Lists find as many of what is nearest to their own vectors as to others. A graph finds more, since a walk ends at the
+vector itself, whose links lead on; so it is asked by vectors that are moved a little away.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,11 @@ from rag.protocols import Rows, VectorIndex, Vectors
 NEAREST = 10
 RECALL = 0.95
 """Of so many nearest of a vector, the share that an index of very many is to find."""
+MOVED = 0.4
+"""Of the difference between two other vectors, made as long as one, how much a vector is moved away. Among 95,000
+sentences of public sets a graph found .963 of the nearest to vectors that were moved so, .986 of those to its own,
+.959 of those to other sentences and .970 of those to questions; with five times as many rows in view .992, .996, .994
+and .994. Lists found .963, .965, .964 and .967."""
 SAMPLE = 200
 """Vectors of its own by which an index is measured."""
 CHUNK = 20_000
@@ -16,12 +25,17 @@ CHUNK = 20_000
 
 
 class Sample:
-    """Some vectors of an index, each of which asks for the ten nearest of the others."""
+    """Some vectors of an index, each of which asks for the ten nearest of the others, `moved` so far or not at all."""
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, vectors: Vectors, *, moved: float = 0.0) -> None:
         self._vectors = vectors
         self._rows = some_rows(len(vectors), SAMPLE)
         self._queries = np.ascontiguousarray(vectors[self._rows], dtype=np.float32)
+        if moved:
+            one, other = np.random.default_rng(0).choice(self._rows, (2, len(self._rows)))
+            difference = np.asarray(vectors[one], dtype=np.float32) - np.asarray(vectors[other], dtype=np.float32)
+            away = self._queries + np.float32(moved / 2**0.5) * difference  # differences of unit rows are so long
+            self._queries = away / np.linalg.norm(away, axis=1, keepdims=True)
         self._least = self._exact()
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rag.protocols import Rows, Vectors
-from rag.sampling import SAMPLE, Sample, some_rows
+from rag.sampling import MOVED, SAMPLE, Sample, some_rows
 
 
 class Scan:
@@ -41,25 +41,53 @@ def two_missing(found: Rows) -> None:
     found[:, -2:] = -1
 
 
+def scattered(count: int) -> Vectors:
+    """Unit rows in all directions."""
+    rows = np.random.default_rng(1).normal(size=(count, 64))
+    unit: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
 def on_a_line(count: int) -> Vectors:
     """Unit rows on a quarter of a circle: whose numbers are near, they are near."""
     angles = np.linspace(0, np.pi / 2, count)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
+@pytest.mark.parametrize("moved", [0.0, MOVED])
 @pytest.mark.parametrize(("spoilt", "recall"), [(nothing, 1.0), (two_missing, 0.8)])
-def test_the_share_of_the_nearest_others_that_are_found(spoilt: Callable[[Rows], None], recall: float) -> None:
-    vectors = on_a_line(300)
-    assert Sample(vectors).recall(Scan(vectors, spoilt)) == pytest.approx(recall)
+def test_the_share_of_the_nearest_others_that_are_found(
+    spoilt: Callable[[Rows], None], recall: float, moved: float
+) -> None:
+    vectors = scattered(300)
+    sample = Sample(vectors, moved=moved)
+    assert sample.recall(Scan(vectors, spoilt)) == pytest.approx(recall)
 
 
 def test_a_vector_is_not_counted_among_its_own_nearest() -> None:
-    vectors = on_a_line(30)
+    vectors = scattered(30)
 
-    def only_itself(found: Rows) -> None:
+    def only_the_first(found: Rows) -> None:
         found[:, 1:] = -1
 
-    assert Sample(vectors).recall(Scan(vectors, only_itself)) == 0.0
+    assert Sample(vectors).recall(Scan(vectors, only_the_first)) == 0.0
+
+
+def test_a_vector_is_moved_away_but_not_far() -> None:
+    vectors, asked = scattered(1000), []
+
+    class Asked(Scan):
+        def search(self, queries: Vectors, k: int, rows: Rows | None = None) -> tuple[Vectors, Rows]:
+            asked.append(queries)
+            return super().search(queries, k, rows)
+
+    for moved in (0.0, MOVED):
+        Sample(vectors, moved=moved).recall(Asked(vectors, nothing))
+    own, away = asked
+    np.testing.assert_allclose(np.linalg.norm(away, axis=1), 1, rtol=1e-5)
+    near = np.sum(own * away, axis=1)  # 1 / sqrt(1 + 0.4²) = 0.93 where the three have nothing in common
+    assert 0.88 < np.median(near) < 0.96
+    assert (near < 1 - 1e-4).mean() > 0.95  # one may be drawn twice, and the difference be none
 
 
 def test_one_as_near_as_the_tenth_counts() -> None:
