@@ -39,7 +39,7 @@ SHARES = (0.1, 0.01)
 
 @click.command()
 @click.option("--passages", type=int, multiple=True, default=(10_000, 100_000), show_default=True, help="How many.")
-@click.option("--questions", default=50, show_default=True, help="Of each kind.")
+@click.option("--questions", default=200, show_default=True, help="Of each kind.")
 @click.option("--dsn", default="", help="A server with pgvector [default: one of the wheel].")
 @output_option
 def main(passages: tuple[int, ...], questions: int, dsn: str, output: Path | None) -> None:
