@@ -87,7 +87,7 @@ class Database:
         self.k1, self.b, self.few = k1, b, few
         self._walk = walk
         self.walks = (walk,) if walk else WALKS
-        self._set: weakref.WeakKeyDictionary[Connection, int] = weakref.WeakKeyDictionary()
+        self._widths: weakref.WeakKeyDictionary[Connection, int] = weakref.WeakKeyDictionary()
         self._walking = f"-c hnsw.iterative_scan=relaxed_order -c hnsw.max_scan_tuples={statements.MAX_SCANNED}"
         self._walking += " -c enable_seqscan=off"  # a filter is thought to leave so little that all would be scanned
 
@@ -132,9 +132,9 @@ class Database:
                     pass
                 raise EngineError(f"{place_of(self._dsn)} has no free connection. Ask again.") from error
             try:
-                if walk and self._set.get(connection) != walk:
+                if walk and self._widths.get(connection) != walk:
                     connection.execute(f"SET hnsw.ef_search = {walk:d}".encode())
-                    self._set[connection] = walk
+                    self._widths[connection] = walk
                 yield connection
             finally:
                 self._pool.putconn(connection)

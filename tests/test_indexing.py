@@ -219,7 +219,7 @@ def test_how_vectors_are_kept_is_said_in_a_line() -> None:
     assert vectors_line({"vectors": walked | {"recall@10": 0.95}}) == "recall@10 0.950"
     walked["ef_search"] = 400
     assert vectors_line({"vectors": walked}) == "ef_search 400, recall@10 0.900, set postgres_ef_search higher"
-    assert vectors_line({"vectors": walked | {"ef_search": 1000}}) == "ef_search 1000, recall@10 0.900"  # it can't be
+    assert vectors_line({"vectors": walked | {"ef_search": 1000}}) == "ef_search 1000, recall@10 0.900"  # and cannot be
     assert vectors_line({}) == ""
 
 
