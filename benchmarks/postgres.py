@@ -24,7 +24,7 @@ from benchmarks.scale import Varied, real_sentences, varied_sentences
 from benchmarks.tables import Table, output_option, show
 from rag.lexical import K1, B
 from rag.postgres import WALKS, Database, Facts, named
-from rag.postgres_search import PostgresHybrid, PostgresVectors, PostgresWords, measured
+from rag.postgres_search import PostgresHybrid, PostgresVectors, PostgresWords, settle
 from rag.protocols import Rows, Vectors
 from rag.statements import INDEX_VECTORS, SCHEMA
 from tests.servers import Server, binaries, servers_folder
@@ -108,7 +108,7 @@ def _measured(
     vectors_s = time.perf_counter() - began
     sizes, graph_s, plain_s = _sizes(database, facts)
     began = time.perf_counter()
-    settled = measured(PostgresVectors(database, facts), vectors)
+    settled = settle(PostgresVectors(database, facts), vectors)
     settled_s = time.perf_counter() - began
     facts = database.facts(VERSION)
     index, words, hybrid = (
@@ -127,23 +127,10 @@ def _measured(
     }
     searches: list[tuple[str, ...]] = []
     for name, among in filters.items():
-        found: list[Rows] = []
-
-        def by_meaning(at: int, among: Rows | None = among, found: list[Rows] = found) -> None:
-            found.append(index.search(queries[at : at + 1], K, among)[1][0])
-
-        times = _times(by_meaning, questions)
-        searches.append((f"{count:,}", f"by meaning, {name}", *times, f"{_recall(vectors, queries, found, among):.3f}"))
-
+        searches.append((f"{count:,}", f"by meaning, {name}", *_by_meaning(index, vectors, queries, among)))
     for walk in WALKS:
-        other, found = PostgresVectors(database, replace(facts, walk=walk)), []
-
-        def walked(at: int, other: PostgresVectors = other, found: list[Rows] = found) -> None:
-            found.append(other.search(queries[at : at + 1], K)[1][0])
-
-        times = _times(walked, questions)
-        recall = _recall(vectors, queries, found, None)
-        searches.append((f"{count:,}", f"by meaning, all, ef_search {walk}", *times, f"{recall:.3f}"))
+        walked = replace(index, facts=replace(facts, walk=walk))
+        searches.append((f"{count:,}", f"by meaning, all, ef_search {walk}", *_by_meaning(walked, vectors, queries)))
 
     def by_words(at: int) -> None:
         words.search(asked[at], K)
@@ -209,6 +196,15 @@ def _times(search: Callable[[int], object], questions: int) -> tuple[str, str]:
         search(at)
         each.append(1000 * (time.perf_counter() - began))
     return f"{statistics.median(each):.1f}", f"{np.percentile(each, 95):.1f}"
+
+
+def _by_meaning(
+    index: PostgresVectors, vectors: Vectors, queries: Vectors, among: Rows | None = None
+) -> tuple[str, str, str]:
+    """As `_times`, and the recall."""
+    found: list[Rows] = []
+    times = _times(lambda at: found.append(index.search(queries[at : at + 1], K, among)[1][0]), len(queries))
+    return *times, f"{_recall(vectors, queries, found, among):.3f}"
 
 
 def _recall(vectors: Vectors, queries: Vectors, found: list[Rows], among: Rows | None) -> float:

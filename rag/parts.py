@@ -16,7 +16,7 @@ from rag.errors import SettingsError
 from rag.extractive import ExtractiveGenerator
 from rag.lexical import K1, TOKENIZER, B, Bm25Index
 from rag.postgres import Database
-from rag.postgres_search import PostgresHybrid, PostgresRetriever, PostgresVectors, PostgresWords, measured
+from rag.postgres_search import PostgresHybrid, PostgresRetriever, PostgresVectors, PostgresWords, settle
 from rag.protocols import Embedder, Generator, Retriever, Vectors
 from rag.retrieval import DENSE, LEXICAL, HybridRetriever
 from rag.settings import Settings
@@ -86,7 +86,7 @@ def _postgres_store(database: Database) -> Store:
     def write_vectors(vectors: Vectors, path: Path) -> Mapping[str, Any]:
         runs = StoredDocuments(path.parent).label_runs()
         facts = database.write_vectors(vectors, runs, version_of(path))
-        return {"engine": "postgresql", **measured(PostgresVectors(database, facts), vectors)}
+        return {"engine": "postgresql", **settle(PostgresVectors(database, facts), vectors)}
 
     return Store(
         vectors="pgvector inner product, hnsw halfvec",

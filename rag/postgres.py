@@ -53,8 +53,7 @@ LONGEST_STEM = 500
 SENT = 1000
 """Rows that go to a shard at once."""
 _VERSION = re.compile(r"[0-9a-f]{12}")
-_EF_SEARCH = "-c hnsw.ef_search={}"
-_EF_SEARCH_SET = re.compile(r" *-c hnsw\.ef_search=\d+")
+_EF_SEARCH = re.compile(r" *-c hnsw\.ef_search=\d+")
 BUILD = "Build it again: python -m rag index build"
 
 LabelRuns = Iterable[tuple[str, int, int]]
@@ -264,7 +263,7 @@ class Database:
             who = {name: given.pop(name) for name in ("user", "password") if given.get(name)}
             options = given | {
                 "extensions": "vector",  # else its operators are not computed there
-                "options": f"{given.get('options') or ''} {self._walking} {_EF_SEARCH.format(self.walks[0])}".strip(),
+                "options": f"{given.get('options') or ''} {self._walking}".strip(),
                 "batch_size": str(SENT),
                 "fetch_size": str(SENT),
                 "async_capable": "true",
@@ -288,7 +287,7 @@ class Database:
         of_server = {name: dict(one.split("=", 1) for one in given or ()) for name, given in found}
         for number in range(1, len(self._shards) + 1):
             given = of_server.get(f"shard_{number}", {}).get("options", "")
-            wanted = f"{_EF_SEARCH_SET.sub('', given)} {_EF_SEARCH.format(walk)}".strip()
+            wanted = f"{_EF_SEARCH.sub('', given)} -c hnsw.ef_search={walk}".strip()
             if given != wanted:
                 change = sql.SQL("ALTER SERVER {} OPTIONS ({} options {})").format(
                     sql.Identifier(f"shard_{number}"), sql.SQL("SET" if given else "ADD"), sql.Literal(wanted)

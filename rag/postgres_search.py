@@ -1,7 +1,7 @@
 """Searching an index version in PostgreSQL: by meaning, by words, or by both fused in one statement.
 
 What comes in are questions, their vectors and the rows to search among, what goes out rows or passages with scores, as
-from the files' indexes. Nothing here writes, or knows how a server is reached.
+from the files' indexes. Nothing here knows how a server is reached, and nothing writes but `settle`, when a build ends.
 """
 
 from __future__ import annotations
@@ -226,11 +226,8 @@ class PostgresRetriever:
         ]
 
 
-def measured(index: PostgresVectors, vectors: Vectors) -> dict[str, Any]:
-    """What the manifest says of an index: whether there is a graph, and what is found of the nearest by walking it.
-
-    How wide it is walked is settled here, unless the settings say so: as little as finds enough of them.
-    """
+def settle(index: PostgresVectors, vectors: Vectors) -> dict[str, Any]:
+    """Has a graph walked as little as finds enough, or as the settings say. Returns what the manifest tells of it."""
     if not index.facts.graph:
         return {"graph": False, "recall@10": 1.0}
     sample, recall = Sample(vectors, moved=MOVED), 0.0

@@ -19,7 +19,7 @@ from rag.indexing import Builder
 from rag.lexical import K1, B, Bm25Index
 from rag.parts import follow, make_retriever, make_store
 from rag.postgres import Database, named
-from rag.postgres_search import PostgresHybrid, PostgresVectors, PostgresWords, measured, multirange_of
+from rag.postgres_search import PostgresHybrid, PostgresVectors, PostgresWords, multirange_of, settle
 from rag.protocols import Vectors
 from rag.retrieval import HybridRetriever
 from rag.settings import Settings, load_settings
@@ -137,7 +137,7 @@ def test_the_manifest_names_the_engine_and_what_it_finds(shelf: Path, tmp_path: 
 
 def test_a_graph_finds_what_a_scan_finds_under_any_filter(database: Database) -> None:
     index, vectors = written(database, ONE), unit_rows(3000)
-    assert measured(index, vectors)["recall@10"] >= 0.95
+    assert settle(index, vectors)["recall@10"] >= 0.95
     queries = unit_rows(20, seed=7)
     chance = np.random.default_rng(1)
     for among in (None, np.arange(40), np.arange(0, 3000, 10), np.sort(chance.permutation(3000)[:1500]), np.arange(9)):
@@ -170,14 +170,14 @@ def test_a_build_settles_how_wide_its_graph_is_walked(
     postgres: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = unit_rows(3000)
-    narrow = measured(written(database, ONE), vectors)
+    narrow = settle(written(database, ONE), vectors)
     assert narrow["ef_search"] == database.facts(ONE).walk == 100  # finds enough
     monkeypatch.setattr("rag.postgres_search.RECALL", 1.1)  # which nothing finds
-    wide = measured(written(database, TWO), vectors)
+    wide = settle(written(database, TWO), vectors)
     assert wide["ef_search"] == database.facts(TWO).walk == 1000
     assert wide["recall@10"] >= narrow["recall@10"] - 0.01  # no two graphs are the same
     with closing(Database(postgres, k1=K1, b=B, few=500, walk=60)) as given:
-        told = measured(PostgresVectors(given, given.facts(TWO)), vectors)
+        told = settle(PostgresVectors(given, given.facts(TWO)), vectors)
         assert (told["ef_search"], given.facts(TWO).walk, database.facts(TWO).walk) == (60, 60, 60)
 
 
@@ -342,7 +342,7 @@ def test_rows_lie_on_two_servers_and_one_that_is_gone_is_named(server: Callable[
                 counts.append(row[0] if row else 0)
         assert sum(counts) == 3000
         assert min(counts) > 1300
-        assert measured(index, vectors)["recall@10"] >= 0.95
+        assert settle(index, vectors)["recall@10"] >= 0.95
         assert walks_of_shards(database) == {100}
         narrow = index.search(queries, 10)
         wide = replace(index, facts=database.walked_by(index.facts, 400))

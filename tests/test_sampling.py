@@ -29,7 +29,8 @@ class Scan:
         return np.take_along_axis(scores, found, axis=1), found
 
     def nearest(self, query: Vectors, k: int, rows: Rows | None = None) -> Vectors:
-        raise NotImplementedError
+        kept: Vectors = self._vectors[self.search(query, k, rows)[1][0]]
+        return kept
 
 
 def nothing(_: Rows) -> None:
